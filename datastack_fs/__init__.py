@@ -1,0 +1,1 @@
+"""Any dataset, in any store, through one iterator."""

@@ -1,0 +1,130 @@
+"""What an identifier may be: the one place that knows.
+
+An identifier names a resource within a store, the same on every backend: ``birds/train.h5``. The grammar is the
+intersection of what a folder, S3, GCS, GridFS, HTTP and archives hold without interpreting it:
+
+- ``/``-separated segments of 1 to 200 bytes, at most 900 bytes in all, UTF-8 in normal form C;
+- no empty, ``.`` or ``..`` segment, no leading or trailing ``/``;
+- no backslash, NUL, control character or lone surrogate, no ``:`` in the first segment;
+- no segment that begins with ``.datastack``: those names are the library's own.
+
+Percent sequences are literal text: ``%2e`` is three characters, never a dot. Sources of the two limits: POSIX
+``NAME_MAX`` is 255 bytes (a temporary name needs some), S3 and GCS keys hold 1,024 bytes (a prefix needs some).
+"""
+
+import re
+import unicodedata
+from typing import Final
+
+from datastack_fs.errors import MalformedIdentifierError, MaliciousFilePathError
+
+MAX_BYTES: Final = 900
+MAX_SEGMENT_BYTES: Final = 200
+RESERVED: Final = ".datastack"
+"""Beginning of the names that the library keeps for itself (temporary files); never listed, never accepted."""
+
+_ESCAPE_SEGMENTS = frozenset({".", ".."})
+_CONTROL = re.compile(r"[\x01-\x1f\x7f-\x9f\u2028\u2029]")
+_DRIVE = re.compile(r"[A-Za-z]:")
+
+
+def check_identifier(identifier: str) -> str:
+    r"""Returns the identifier as it is, or says what is wrong with it.
+
+    Raises:
+        MaliciousFilePathError: it tries to leave the store (``..``, ``.``, absolute, drive letter, NUL, backslash).
+        MalformedIdentifierError: it is outside the grammar in another way.
+        TypeError: it is not a string.
+
+    Example:
+        >>> check_identifier("birds/train.h5")
+        'birds/train.h5'
+        >>> check_identifier("../secret")
+        Traceback (most recent call last):
+        datastack_fs.errors.MaliciousFilePathError: identifier '../secret': '..' segments are refused
+    """
+    _check_text(identifier)
+    for segment in identifier.split("/"):
+        if not segment:
+            raise _malformed(identifier, "empty segments are refused ('//', or a '/' at the end)")
+        _check_segment(identifier, segment)
+    return identifier
+
+
+def check_prefix(prefix: str) -> str:
+    """Returns the beginning of identifiers as it is: an identifier whose last segment may be unfinished, or "".
+
+    Example:
+        >>> check_prefix("birds/")
+        'birds/'
+    """
+    if prefix == "":
+        return prefix
+    _check_text(prefix)
+    *folders, last = prefix.split("/")
+    for segment in folders:
+        if not segment:
+            raise _malformed(prefix, "empty segments are refused ('//')")
+        _check_segment(prefix, segment)
+    if last and last not in _ESCAPE_SEGMENTS:
+        _check_segment(prefix, last)
+    return prefix
+
+
+def is_identifier(text: str) -> bool:
+    """Whether a name found in a store is one that this library could have asked for.
+
+    Example:
+        >>> is_identifier("a/b"), is_identifier("a//b"), is_identifier("a/.datastack-tmp-1")
+        (True, False, False)
+    """
+    try:
+        check_identifier(text)
+    except (MaliciousFilePathError, MalformedIdentifierError):
+        return False
+    return True
+
+
+def _check_text(identifier: str) -> None:
+    if not isinstance(identifier, str):
+        raise TypeError(f"an identifier is a str, not {type(identifier).__name__}")
+    if not identifier:
+        raise _malformed(identifier, "it is empty")
+    if "\0" in identifier:
+        raise _malicious(identifier, "NUL is refused")
+    if "\\" in identifier:
+        raise _malicious(identifier, "backslashes are refused; segments are separated by '/'")
+    if identifier.startswith("/"):
+        raise _malicious(identifier, "absolute paths are refused; an identifier is relative to its store")
+    first = identifier.split("/", 1)[0]
+    if _DRIVE.match(first):
+        raise _malicious(identifier, "drive letters are refused; an identifier is relative to its store")
+    if ":" in first:
+        raise _malformed(identifier, "':' in the first segment is refused; a URL goes to open_resource or connect")
+    try:
+        size = len(identifier.encode())
+    except UnicodeEncodeError:
+        raise _malformed(identifier, "lone surrogates are refused") from None
+    if size > MAX_BYTES:
+        raise _malformed(identifier[:40] + "…", f"{size} bytes, and at most {MAX_BYTES} are allowed")
+    if _CONTROL.search(identifier):
+        raise _malformed(identifier, "control characters are refused")
+    if not unicodedata.is_normalized("NFC", identifier):
+        raise _malformed(identifier, "not in Unicode normal form C: unicodedata.normalize('NFC', …) mends it")
+
+
+def _check_segment(identifier: str, segment: str) -> None:
+    if segment in _ESCAPE_SEGMENTS:
+        raise _malicious(identifier, f"'{segment}' segments are refused")
+    if len(segment.encode()) > MAX_SEGMENT_BYTES:
+        raise _malformed(identifier[:40] + "…", f"a segment is longer than {MAX_SEGMENT_BYTES} bytes")
+    if segment.startswith(RESERVED):
+        raise _malformed(identifier, f"segments beginning with '{RESERVED}' are the library's own")
+
+
+def _malicious(identifier: str, reason: str) -> MaliciousFilePathError:
+    return MaliciousFilePathError(f"identifier {identifier!r}: {reason}")
+
+
+def _malformed(identifier: str, reason: str) -> MalformedIdentifierError:
+    return MalformedIdentifierError(f"identifier {identifier!r}: {reason}")

@@ -1,0 +1,228 @@
+"""Reading ranges of a remote resource: which requests to make, and the raw reader under a ``StreamedResource``."""
+
+from __future__ import annotations
+
+import gc
+import io
+import threading
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, Protocol
+
+from datastack_fs.resource import Range, ResourceInfo
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+BLOCK_BYTES: Final = 64 << 10
+"""Unit of the cache. HDF5 metadata is read in pieces of some hundred bytes to some KiB, scattered."""
+
+CACHE_BYTES: Final = 32 << 20
+"""Upper bound of the cache of one reader."""
+
+WINDOW_BYTES: Final = 8 << 20
+"""Most that one read fetches ahead, and most that one call of ``readinto`` returns."""
+
+PART_BYTES: Final = 2 << 20
+"""Size of the parallel requests that a window is fetched with."""
+
+
+class RangeSource(Protocol):
+    """Whoever can fetch many ranges of one version at once: a storage connector."""
+
+    def get_ranges(  # noqa: D102
+        self, identifier: str, ranges: Sequence[Range], *, info: ResourceInfo | None = None
+    ) -> list[bytes]: ...
+
+
+class RangePlan:
+    """The requests that serve a list of ranges: neighbours joined, long ones cut, nothing asked twice.
+
+    Example:
+        >>> plan = RangePlan([(0, 4), (6, 8), (90, 99)], gap=10, part=50)
+        >>> plan.requests
+        [(0, 8), (90, 99)]
+        >>> plan.cut([b"abcdefgh", b"123456789"])
+        [b'abcd', b'gh', b'123456789']
+    """
+
+    def __init__(self, ranges: Sequence[Range], *, gap: int, part: int) -> None:
+        self._ranges = ranges
+        self.requests = list(_cut_long(_join_near(ranges, gap, part), part))
+        self._starts = [start for start, _ in self.requests]
+
+    def cut(self, answers: Sequence[bytes]) -> list[bytes]:
+        """The ranges as they were asked for, from the answers to ``requests``."""
+        return [self._cut_one(start, stop, answers) for start, stop in self._ranges]
+
+    def _cut_one(self, start: int, stop: int, answers: Sequence[bytes]) -> bytes:
+        if start == stop:
+            return b""
+        first = bisect_right(self._starts, start) - 1
+        last = bisect_right(self._starts, stop - 1) - 1
+        offset = self._starts[first]
+        if first == last:
+            return answers[first][start - offset : stop - offset]
+        pieces = [memoryview(answer) for answer in answers[first : last + 1]]
+        pieces[0] = pieces[0][start - offset :]
+        pieces[-1] = pieces[-1][: stop - self._starts[last]]
+        return b"".join(pieces)
+
+
+def _join_near(ranges: Sequence[Range], gap: int, most: int) -> Iterator[Range]:
+    current: Range | None = None
+    for start, stop in sorted({(start, stop) for start, stop in ranges if start < stop}):
+        if current is None:
+            current = start, stop
+        elif start <= current[1] or (start - current[1] <= gap and stop - current[0] <= most):
+            current = current[0], max(current[1], stop)
+        else:
+            yield current
+            current = start, stop
+    if current is not None:
+        yield current
+
+
+def _cut_long(ranges: Iterable[Range], most: int) -> Iterator[Range]:
+    for start, stop in ranges:
+        for offset in range(start, stop, most):
+            yield offset, min(offset + most, stop)
+
+
+class RemoteReader(io.RawIOBase):
+    """The raw file under a remote ``StreamedResource``: one version, a bounded cache of blocks, read-ahead.
+
+    It seeks without I/O, fetches the aligned blocks around a random read, and widens to windows of parallel requests
+    while it is read from front to back. Retries, the pin to the version and the length check are its source's.
+    """
+
+    def __init__(self, source: RangeSource, info: ResourceInfo) -> None:
+        self._source = source
+        self._info = info
+        self._position = 0
+        self._next = -1  # where the last read ended: a read that begins there is sequential
+        self._ahead = 0
+        self._blocks: OrderedDict[int, memoryview] = OrderedDict()
+
+    def readable(self) -> bool:  # noqa: D102
+        return True
+
+    def seekable(self) -> bool:  # noqa: D102
+        return True
+
+    def tell(self) -> int:  # noqa: D102
+        self._check_open()
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:  # noqa: D102
+        self._check_open()
+        self._position = resolve_seek(offset, whence, self._position, self._info.size)
+        return self._position
+
+    def readinto(self, buffer: WriteableBuffer) -> int:  # noqa: D102
+        self._check_open()
+        view = memoryview(buffer).cast("B")
+        start = self._position
+        stop = min(start + len(view), start + WINDOW_BYTES, self._info.size)
+        if stop <= start:
+            return 0
+        self._load(start, stop)
+        copied = 0
+        for number in range(start // BLOCK_BYTES, (stop - 1) // BLOCK_BYTES + 1):
+            block = self._blocks[number]
+            offset = number * BLOCK_BYTES
+            piece = block[max(start - offset, 0) : stop - offset]
+            view[copied : copied + len(piece)] = piece
+            copied += len(piece)
+        self._position = self._next = stop
+        return copied
+
+    def prefetch(self, ranges: Sequence[Range]) -> None:
+        """Fetches the blocks of all ranges at once, as far as they fit the cache."""
+        self._check_open()
+        numbers: OrderedDict[int, None] = OrderedDict()
+        for start, stop in ranges:
+            stop = min(stop, self._info.size)
+            if start < stop:
+                numbers.update(dict.fromkeys(range(start // BLOCK_BYTES, (stop - 1) // BLOCK_BYTES + 1)))
+        self._fetch(list(numbers)[: CACHE_BYTES // BLOCK_BYTES])
+
+    def close(self) -> None:  # noqa: D102
+        self._blocks.clear()
+        super().close()
+
+    def _load(self, start: int, stop: int) -> None:
+        numbers = range(start // BLOCK_BYTES, (stop - 1) // BLOCK_BYTES + 1)
+        sequential = start == self._next
+        if all(number in self._blocks for number in numbers):
+            for number in numbers:
+                self._blocks.move_to_end(number)
+            return
+        # The first read of a run fetches what it was asked for; each further one twice as much as before.
+        self._ahead = min(max(2 * self._ahead, 2 * (stop - start)), WINDOW_BYTES) if sequential else 0
+        stop = min(max(stop, start + self._ahead), self._info.size)
+        self._fetch(list(range(numbers.start, (stop - 1) // BLOCK_BYTES + 1)))
+
+    def _fetch(self, numbers: list[int]) -> None:
+        for number in numbers:
+            if number in self._blocks:
+                self._blocks.move_to_end(number)
+        missing = sorted(number for number in numbers if number not in self._blocks)
+        if not missing:
+            return
+        ranges = list(_cut_long(_join_near([self._range(n) for n in missing], 0, PART_BYTES), PART_BYTES))
+        with collection_paused():
+            answers = self._source.get_ranges(self._info.identifier, ranges, info=self._info)
+        for (start, stop), answer in zip(ranges, answers, strict=True):
+            whole = memoryview(answer)
+            for offset in range(start, stop, BLOCK_BYTES):
+                self._blocks[offset // BLOCK_BYTES] = whole[offset - start : offset - start + BLOCK_BYTES]
+        while len(self._blocks) > CACHE_BYTES // BLOCK_BYTES:
+            self._blocks.popitem(last=False)
+
+    def _range(self, number: int) -> Range:
+        return number * BLOCK_BYTES, min((number + 1) * BLOCK_BYTES, self._info.size)
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise ValueError(f"I/O operation on a closed resource: {self._info.identifier}")
+
+
+def resolve_seek(offset: int, whence: int, position: int, size: int) -> int:
+    """The absolute position that a seek asks for; past the end is allowed, before the beginning a ValueError."""
+    base = {io.SEEK_SET: 0, io.SEEK_CUR: position, io.SEEK_END: size}.get(whence)
+    if base is None:
+        raise ValueError(f"invalid whence ({whence}, should be 0, 1 or 2)")
+    if base + offset < 0:
+        raise ValueError(f"negative seek position {base + offset}")
+    return base + offset
+
+
+_pause_lock = threading.Lock()
+_pauses = 0
+_was_enabled = False
+
+
+@contextmanager
+def collection_paused() -> Iterator[None]:
+    """Keeps the garbage collector off on all threads while a backend is asked for bytes; nests.
+
+    h5py calls a file's methods with its global lock held. If the collector then ran on the backend's I/O thread and
+    freed an h5py object there, that thread would wait for the lock, and the reader for the thread, for ever
+    (h5py issue 2019).
+    """
+    global _pauses, _was_enabled
+    with _pause_lock:
+        if _pauses == 0:
+            _was_enabled = gc.isenabled()
+            gc.disable()
+        _pauses += 1
+    try:
+        yield
+    finally:
+        with _pause_lock:
+            _pauses -= 1
+            if _pauses == 0 and _was_enabled:
+                gc.enable()

@@ -1,0 +1,361 @@
+"""A place where resources are kept: the base of all connectors.
+
+Public methods are written once, here: they check identifiers before any I/O, refuse writes to read-only stores,
+retry what is worth retrying, and translate every error of the layer below. A connector's author writes the hooks at
+the end of the class. The promises that all connectors keep are tested by ``datastack_fs.testing.StorageConnectorTests``.
+"""
+
+from __future__ import annotations
+
+import errno
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, ClassVar, Final, TypeVar
+
+from datastack_fs.credentials import redact
+from datastack_fs.deadline import Deadline
+from datastack_fs.errors import (
+    DatasetFileCorruptError,
+    DatastackError,
+    ReadOnlyStorageError,
+    ResourceChangedError,
+    ResourceConflictError,
+    ResourceExistsError,
+    ResourceNotFoundError,
+    StorageFullError,
+    StoragePermissionError,
+    StorageUnavailableError,
+    UnsupportedStorageError,
+)
+from datastack_fs.identifiers import check_identifier, check_prefix, is_identifier
+from datastack_fs.reading import RangePlan, RemoteReader
+from datastack_fs.resource import Range, ResourceInfo, StreamedResource
+from datastack_fs.writing import Source, Upload
+
+if TYPE_CHECKING:
+    import io
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+T = TypeVar("T")
+
+DEADLINE: Final = 60.0
+SHORT_ANSWERS: Final = 3
+"""So often may a range come back short or long before the resource counts as corrupt."""
+
+_CONFLICTS = {errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY}
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_UNAVAILABLE = {errno.EIO, errno.ETIMEDOUT, errno.EBUSY, errno.EAGAIN, errno.EHOSTUNREACH, errno.ENETUNREACH}
+
+
+class StorageConnector(ABC):
+    """A store of named binary resources, the same to use whatever is behind it.
+
+    Connectors are safe to share between threads, pickle without sockets and go on working in forked, spawned and
+    forkserver children.
+
+    Args:
+        read_only: refuse every write with ``ReadOnlyStorageError``.
+        deadline: seconds without progress after which an operation gives up with ``StorageUnavailableError``.
+
+    Example:
+        >>> from datastack_fs.connectors.memory import MemoryStorageConnector
+        >>> with MemoryStorageConnector("storage-example") as connector:
+        ...     info = connector.set_resource("birds/owl.txt", b"hoo")
+        ...     list(connector.list_resources("birds/")), connector.get_info("birds/owl.txt").size
+        (['birds/owl.txt'], 3)
+    """
+
+    gap_bytes: ClassVar[int] = 64 << 10
+    """Ranges at most this far apart are fetched in one request."""
+
+    part_bytes: ClassVar[int] = 8 << 20
+    """Longer ranges are fetched in several requests."""
+
+    def __init__(self, url: str, *, read_only: bool = False, deadline: float = DEADLINE) -> None:
+        self._url = url
+        self.read_only = read_only
+        self.deadline = deadline
+
+    # The public verbs.
+
+    @property
+    def url(self) -> str:
+        """The address of the store, without secrets."""
+        return redact(self._url)
+
+    def get_resource(self, identifier: str, *, info: ResourceInfo | None = None) -> StreamedResource:
+        """Opens a resource lazily: only its metadata is read.
+
+        Args:
+            identifier: its name within the store.
+            info: opens that very version instead of the present one.
+
+        Raises:
+            ResourceNotFoundError: there is none of that name.
+            ResourceChangedError: the version of ``info`` is gone (some stores say so at the first read).
+        """
+        check_identifier(identifier)
+        raw, info = self._retry("open", identifier, lambda: self._open(identifier, info))
+        return StreamedResource(raw, info, self)
+
+    def set_resource(
+        self, identifier: str, source: Source, *, checksum: str | None = None, overwrite: bool = True
+    ) -> ResourceInfo:
+        """Stores a resource, all or nothing: on any error the previous one stays, or none.
+
+        Args:
+            identifier: its name within the store.
+            source: a binary file (a ``StreamedResource``, too) from where it stands, bytes, or an iterable of bytes.
+            checksum: ``sha256:<hex>`` or ``md5:<hex>`` that the bytes must have to be stored.
+            overwrite: False refuses, atomically, if the resource is there.
+
+        Raises:
+            DatasetFileCorruptError: the checksum differs.
+            ResourceExistsError: with ``overwrite=False``.
+            ReadOnlyStorageError: before the source is touched.
+        """
+        check_identifier(identifier)
+        self._check_writable("store", identifier)
+        upload = Upload(source, identifier, checksum)
+        with self._translating("store", identifier, upload):
+            return self._publish(identifier, upload, overwrite)
+
+    def has_resource(self, identifier: str) -> bool:
+        """Whether the resource is there. Denied or unreachable raises: False means that it was looked for."""
+        check_identifier(identifier)
+        try:
+            self._retry("look up", identifier, lambda: self._stat(identifier))
+        except ResourceNotFoundError:
+            return False
+        return True
+
+    def get_info(self, identifier: str) -> ResourceInfo:
+        """Size, version, time and checksum of the present version.
+
+        Raises:
+            ResourceNotFoundError: there is none of that name.
+        """
+        check_identifier(identifier)
+        return self._retry("look up", identifier, lambda: self._stat(identifier))
+
+    def list_resources(self, prefix: str = "") -> Iterator[str]:
+        """Yields the identifiers that begin with ``prefix``, sorted; ``"a/"`` never matches ``"ab/"``.
+
+        What the store holds under names outside the grammar, and left-overs of killed writers, is not listed.
+        """
+        check_prefix(prefix)
+        return self._list_checked(prefix)
+
+    def delete_resource(self, identifier: str) -> None:
+        """Deletes a resource.
+
+        Raises:
+            ResourceNotFoundError: there is none of that name.
+        """
+        check_identifier(identifier)
+        self._check_writable("delete", identifier)
+        self._retry("delete", identifier, lambda: self._delete(identifier))
+
+    def get_ranges(self, identifier: str, ranges: Sequence[Range], *, info: ResourceInfo | None = None) -> list[bytes]:
+        """Reads many half-open byte ranges at once, concurrently, all of one version.
+
+        Args:
+            identifier: the name of the resource.
+            ranges: ``(start, stop)`` pairs within the resource, in any order; they may overlap.
+            info: the version to read, as ``get_info`` or ``StreamedResource.info`` gave it; default the present one.
+
+        Returns:
+            the bytes of each range, in the order asked for.
+
+        Raises:
+            ResourceChangedError: the version is gone.
+
+        Example:
+            >>> from datastack_fs.connectors.memory import MemoryStorageConnector
+            >>> connector = MemoryStorageConnector("ranges-example")
+            >>> info = connector.set_resource("abc", b"abcdef")
+            >>> connector.get_ranges("abc", [(4, 6), (0, 1)])
+            [b'ef', b'a']
+        """
+        check_identifier(identifier)
+        if info is None:
+            info = self.get_info(identifier)
+        for start, stop in ranges:
+            if not 0 <= start <= stop <= info.size:
+                raise ValueError(f"range ({start}, {stop}) of {identifier}, which has {info.size} bytes")
+        plan = RangePlan(ranges, gap=self.gap_bytes, part=self.part_bytes)
+        return plan.cut(self._fetch(info, plan.requests))
+
+    def sweep(self, older_than: float = 86400) -> int:
+        """Removes what killed writers left behind more than ``older_than`` seconds ago, and nothing else.
+
+        Returns:
+            how many left-overs were removed.
+        """
+        self._check_writable("sweep", self.url)
+        return self._retry("sweep", self.url, lambda: self._sweep(older_than))
+
+    def close(self) -> None:
+        """Ends connections. The connector stays usable: it connects anew when it is asked for something."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.url!r}{', read_only=True' if self.read_only else ''})"
+
+    # Hooks for authors. They may raise whatever the layer below raises: ``_translate`` makes it ours.
+
+    @abstractmethod
+    def _stat(self, identifier: str) -> ResourceInfo:
+        """Metadata of the present version; FileNotFoundError where there is none."""
+
+    @abstractmethod
+    def _read_ranges(self, info: ResourceInfo, ranges: Sequence[Range]) -> Sequence[bytes | Exception]:
+        """The bytes of each range of that very version, or the exception that this one range met.
+
+        A version that is gone gives ``ResourceChangedError``. The caller retries single ranges, and checks lengths.
+        """
+
+    @abstractmethod
+    def _list(self, prefix: str) -> Iterable[str]:
+        """Names that begin with ``prefix``, in the order of ``sorted``; temporary ones may be among them."""
+
+    def _open(self, identifier: str, info: ResourceInfo | None) -> tuple[io.RawIOBase, ResourceInfo]:
+        """A raw reader and the version that it reads: that of ``info``, else the present one."""
+        info = info or self._stat(identifier)
+        return RemoteReader(self, info), info
+
+    def _publish(self, identifier: str, upload: Upload, overwrite: bool) -> ResourceInfo:
+        """Stores ``upload`` so that nobody ever sees a part of it; FileExistsError if it must not overwrite."""
+        raise ReadOnlyStorageError(self._sentence("store", identifier, "this kind of store is read-only"))
+
+    def _delete(self, identifier: str) -> None:
+        """Deletes; FileNotFoundError where there is none."""
+        raise ReadOnlyStorageError(self._sentence("delete", identifier, "this kind of store is read-only"))
+
+    def _sweep(self, older_than: float) -> int:
+        """Removes left-overs and counts them."""
+        return 0
+
+    def _translate(self, error: Exception) -> tuple[type[DatastackError], str] | None:
+        """The class and the reason for an error of the layer below; None for one it does not know.
+
+        Authors put their library's errors before ``super()._translate(error)``, which knows the built-in ones.
+        ``StorageUnavailableError`` means that trying again may help.
+        """
+        code = getattr(error, "errno", None)
+        for known, ours, reason in _BUILT_IN:
+            if isinstance(error, known):
+                return ours, reason
+        if code in _FULL:
+            return StorageFullError, "no room"
+        if code in _CONFLICTS:
+            return ResourceConflictError, "a resource and a folder can't have the same name here"
+        if code in _UNAVAILABLE or isinstance(error, EOFError):
+            return StorageUnavailableError, "no answer"
+        return None
+
+    # What the verbs share.
+
+    def _check_writable(self, verb: str, identifier: str) -> None:
+        if self.read_only:
+            raise ReadOnlyStorageError(self._sentence(verb, identifier, "this store is read-only"))
+
+    def _list_checked(self, prefix: str) -> Iterator[str]:
+        with self._translating("list", prefix):
+            yield from (name for name in self._list(prefix) if is_identifier(name))
+
+    def _fetch(self, info: ResourceInfo, ranges: Sequence[Range]) -> list[bytes]:
+        """Every range in full, of that version; each is retried on its own, as long as any of them comes."""
+        deadline = Deadline(self.deadline)
+        found: dict[Range, bytes] = {}
+        short = 0
+        while missing := [wanted for wanted in ranges if wanted not in found]:
+            failure: StorageUnavailableError | None = None
+            for wanted, answer in zip(missing, self._answers(info, missing), strict=True):
+                if isinstance(answer, Exception):
+                    error = self._translated(answer, "read", info.identifier)
+                    if not isinstance(error, StorageUnavailableError):
+                        raise error
+                    failure = error
+                elif len(answer) != wanted[1] - wanted[0]:
+                    short += 1
+                    reason = f"{len(answer):,} bytes came for the range {wanted[0]}-{wanted[1]}"
+                    if short >= SHORT_ANSWERS:
+                        raise DatasetFileCorruptError(self._sentence("read", info.identifier, reason))
+                    failure = StorageUnavailableError(self._sentence("read", info.identifier, reason))
+                else:
+                    found[wanted] = answer
+                    deadline.progress()
+            if failure is not None:
+                deadline.wait(failure)
+        return [found[wanted] for wanted in ranges]
+
+    def _answers(self, info: ResourceInfo, ranges: Sequence[Range]) -> Sequence[bytes | Exception]:
+        try:
+            return self._read_ranges(info, ranges)
+        except Exception as error:  # noqa: BLE001 (the translating edge: the caller judges it)
+            return [error] * len(ranges)
+
+    def _retry(self, verb: str, identifier: str, call: Callable[[], T]) -> T:
+        deadline = Deadline(self.deadline)
+        while True:
+            try:
+                with self._translating(verb, identifier):
+                    return call()
+            except StorageUnavailableError as error:
+                deadline.wait(error)
+
+    @contextmanager
+    def _translating(self, verb: str, identifier: str, upload: Upload | None = None) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            if upload is not None and upload.error is not None:
+                raise upload.error  # noqa: B904 (the source's own error belongs to the caller, as it is)
+            ours = self._translated(error, verb, identifier)
+            if ours is error:
+                raise
+            raise ours from error
+
+    def _translated(self, error: Exception, verb: str, identifier: str) -> Exception:
+        if isinstance(error, DatastackError):
+            return error
+        kind, reason = self._translate(error) or (DatastackError, "unexpected")
+        ours: DatastackError
+        if kind is ResourceNotFoundError:
+            ours = kind(f"{identifier} is not in {self.url}")
+        elif kind is ResourceExistsError:
+            ours = kind(f"{identifier} is in {self.url} already; overwrite=True replaces it")
+        elif kind is ResourceChangedError:
+            ours = self._changed(identifier)
+        else:
+            detail = redact(f"{type(error).__name__}: {error}".rstrip(": "))
+            ours = kind(self._sentence(verb, identifier, f"{reason} ({detail})"))
+        ours.__cause__ = error
+        return ours
+
+    def _changed(self, identifier: str) -> ResourceChangedError:
+        return ResourceChangedError(f"{identifier} in {self.url} was replaced or deleted since it was opened")
+
+    def _sentence(self, verb: str, identifier: str, reason: str) -> str:
+        return f"can't {verb} {identifier or 'resources'} in {self.url}: {reason}"
+
+
+_BUILT_IN: Final[Sequence[tuple[type[Exception] | tuple[type[Exception], ...], type[DatastackError], str]]] = (
+    (FileNotFoundError, ResourceNotFoundError, "not found"),
+    (FileExistsError, ResourceExistsError, "it is there"),
+    ((IsADirectoryError, NotADirectoryError), ResourceConflictError, "a resource and a folder can't have one name"),
+    (PermissionError, StoragePermissionError, "these credentials, or this user, may not"),
+    ((TimeoutError, ConnectionError), StorageUnavailableError, "no answer"),
+    (NotImplementedError, UnsupportedStorageError, "this store can't do that safely"),
+)

@@ -1,0 +1,159 @@
+"""What ``set_resource`` was given, as checked blocks of bytes."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import BinaryIO, Final, TypeAlias, cast
+
+from datastack_fs.checksums import BLOCK_BYTES, Hashing, parse_checksum
+from datastack_fs.errors import DatasetFileCorruptError
+
+Source: TypeAlias = "BinaryIO | bytes | bytearray | memoryview | Iterable[bytes]"
+
+SPOOL_BYTES: Final = 16 << 20
+"""A source that can't be read twice is staged in memory up to this size, then in a temporary file."""
+
+
+class Upload:
+    """The source of one write: read once, hashed on the way, checked before its end is reached.
+
+    A connector consumes ``blocks()`` and publishes only if that ended without an error; or, where a store wants size
+    and checksum before the bytes, ``staged()``.
+
+    Attributes:
+        error: the exception that the source itself raised, to be passed on as it is.
+    """
+
+    def __init__(self, source: Source, identifier: str, expected: str | None = None) -> None:
+        if isinstance(source, str):
+            raise TypeError("a source is a binary file, bytes, or an iterable of bytes; open a path first")
+        if not (hasattr(source, "read") or isinstance(source, (bytes, bytearray, memoryview, Iterable))):
+            raise TypeError(f"a source is a binary file, bytes, or an iterable of bytes, not {type(source).__name__}")
+        self._source = source
+        self._identifier = identifier
+        self._expected = expected
+        algorithm = parse_checksum(expected)[0] if expected else "sha256"
+        self._hashing = Hashing(*dict.fromkeys(["sha256", algorithm]))
+        self.error: BaseException | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes so far; all of them once ``blocks()`` has ended."""
+        return self._hashing.size
+
+    @property
+    def checksum(self) -> str:
+        """sha256 of the bytes so far."""
+        return self._hashing.checksum("sha256")
+
+    def blocks(self) -> Iterator[bytes]:
+        """Yields the source in blocks of at most 1 MiB.
+
+        Raises:
+            DatasetFileCorruptError: instead of ending, if the bytes do not have the expected checksum.
+        """
+        for block in self._guarded():
+            self._hashing.update(block)
+            yield block
+        if self._expected is not None:
+            self._hashing.verify(self._expected, self._identifier)
+
+    @contextmanager
+    def staged(self) -> Iterator[Staged]:
+        """The source as a file whose size and checksum are known; a source that can seek is read twice instead.
+
+        Nothing has been written anywhere yet when the source fails, or has another checksum than expected.
+        """
+        if isinstance(self._source, (bytes, bytearray, memoryview)):
+            self._hashing.drain(self.blocks_of(self._source))
+            self._verify()
+            yield Staged(io.BytesIO(self._source), self.size, self.checksum)
+        elif self._seekable():
+            file = cast(BinaryIO, self._source)
+            start = file.tell()
+            for _ in self.blocks():
+                pass
+            yield Staged(file, self.size, self.checksum, start)
+        else:
+            with tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES, prefix="datastack-") as spool:
+                for block in self.blocks():
+                    spool.write(block)
+                yield Staged(cast(BinaryIO, spool), self.size, self.checksum)
+
+    def _verify(self) -> None:
+        if self._expected is not None:
+            self._hashing.verify(self._expected, self._identifier)
+
+    def _seekable(self) -> bool:
+        seekable = getattr(self._source, "seekable", None)
+        return seekable is not None and bool(seekable())
+
+    def _guarded(self) -> Iterator[bytes]:
+        try:
+            yield from self.blocks_of(self._source)
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            self.error = error
+            raise
+
+    @staticmethod
+    def blocks_of(source: Source) -> Iterator[bytes]:
+        """Any source as blocks of at most 1 MiB, none of them empty."""
+        if isinstance(source, (bytes, bytearray, memoryview)):
+            view = memoryview(source).cast("B")
+            for offset in range(0, len(view), BLOCK_BYTES):
+                yield bytes(view[offset : offset + BLOCK_BYTES])
+            return
+        read = getattr(source, "read", None)
+        if read is None:
+            for block in source:
+                if not isinstance(block, (bytes, bytearray, memoryview)):
+                    raise TypeError(f"the source yielded {type(block).__name__}, not bytes")
+                yield from Upload.blocks_of(block)
+            return
+        while block := read(BLOCK_BYTES):
+            if not isinstance(block, bytes):
+                raise TypeError(f"the source read {type(block).__name__}, not bytes: open it in binary mode")
+            yield block
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A source of known size and checksum, which can be read again from its start."""
+
+    file: BinaryIO
+    size: int
+    checksum: str
+    start: int = 0
+
+    def parts(self, size: int) -> Iterator[bytes]:
+        """Yields the bytes in parts of ``size``; they are hashed again, for the source may have changed meanwhile.
+
+        Raises:
+            DatasetFileCorruptError: instead of ending, if they are not the bytes that were staged.
+        """
+        self.file.seek(self.start)
+        hashing = Hashing()
+        while hashing.size < self.size:
+            part = self._read(min(size, self.size - hashing.size))
+            if not part:
+                break
+            hashing.update(part)
+            yield part
+        if hashing.size != self.size or hashing.checksum() != self.checksum:
+            raise DatasetFileCorruptError(
+                f"the source changed while it was stored: {self.size:,} bytes with {self.checksum} at first, "
+                f"then {hashing.size:,} bytes with {hashing.checksum()}"
+            )
+
+    def _read(self, size: int) -> bytes:
+        pieces = []
+        while size and (piece := self.file.read(size)):
+            pieces.append(piece)
+            size -= len(piece)
+        return b"".join(pieces)
