@@ -12,9 +12,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote, urlsplit
 
-from datastack_fs.errors import MaliciousFilePathError
+from datastack_fs.errors import ConfigError, MaliciousFilePathError
 from datastack_fs.identifiers import RESERVED
 from datastack_fs.reading import resolve_seek
 from datastack_fs.resource import Range, ResourceInfo
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from _typeshed import WriteableBuffer
+    from typing_extensions import Self
 
 TEMPORARY: Final = f"{RESERVED}-tmp-"
 CHECKSUM_ATTRIBUTE: Final = "user.datastack.checksum"
@@ -60,6 +62,17 @@ class FileStorageConnector(StorageConnector):
         self.root_path = os.path.abspath(os.path.expanduser(os.fspath(root_path)))
         super().__init__(Path(self.root_path).as_uri(), read_only=read_only)
         self._fsync = fsync
+
+    @classmethod
+    def from_url(cls, url: str, **options: Any) -> Self:
+        """``file:///folder`` (percent sequences are decoded), or a plain path."""
+        return cls(_path_of(url), **options)
+
+    @classmethod
+    def split_url(cls, url: str) -> tuple[str, str]:
+        """The folder that holds the file, and the file's name."""
+        folder, name = os.path.split(os.path.abspath(os.path.expanduser(_path_of(url))))
+        return folder, name
 
     # Reading.
 
@@ -301,6 +314,15 @@ class LocalReader(io.RawIOBase):
     def _check_open(self) -> None:
         if self.closed:
             raise ValueError(f"I/O operation on a closed resource: {self.local_path}")
+
+
+def _path_of(url: str) -> str:
+    if not url.startswith("file:"):
+        return url
+    parts = urlsplit(url)
+    if parts.netloc not in {"", "localhost"}:
+        raise ConfigError(f"{url}: a file URL has three slashes and an absolute path, file:///folder")
+    return unquote(parts.path)
 
 
 class _LinkError(Exception):

@@ -7,11 +7,14 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from datastack_fs.resource import Range, ResourceInfo
 from datastack_fs.storage import StorageConnector
 from datastack_fs.writing import Upload
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,11 @@ class MemoryStorageConnector(StorageConnector):
         super().__init__(f"memory://{name}", read_only=read_only)
         self._name = name
         self._store = _stores.setdefault(name, {})
+
+    @classmethod
+    def from_url(cls, url: str, **options: Any) -> Self:
+        """``memory://name``."""
+        return cls(url.partition("://")[2].strip("/") or "default", **options)
 
     def _stat(self, identifier: str) -> ResourceInfo:
         return self._stored(identifier).info

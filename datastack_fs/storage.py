@@ -2,7 +2,7 @@
 
 Public methods are written once, here: they check identifiers before any I/O, refuse writes to read-only stores,
 retry what is worth retrying, and translate every error of the layer below. A connector's author writes the hooks at
-the end of the class. The promises that all connectors keep are tested by ``datastack_fs.testing.StorageConnectorTests``.
+the end of the class. ``datastack_fs.testing.StorageConnectorTests`` tests the promises that all connectors keep.
 """
 
 from __future__ import annotations
@@ -78,6 +78,23 @@ class StorageConnector(ABC):
         self._url = url
         self.read_only = read_only
         self.deadline = deadline
+
+    @classmethod
+    def from_url(cls, url: str, **options: Any) -> Self:
+        """The connector of a store's URL; ``options`` are the constructor's keyword arguments."""
+        return cls(url, **options)
+
+    @classmethod
+    def split_url(cls, url: str) -> tuple[str, str]:
+        """Splits a resource's URL into the store's URL and the identifier.
+
+        Example:
+            >>> StorageConnector.split_url("s3://lab/birds/train.h5")
+            ('s3://lab', 'birds/train.h5')
+        """
+        scheme, separator, rest = url.partition("://")
+        authority, _, identifier = rest.partition("/")
+        return f"{scheme}{separator}{authority}", identifier
 
     # The public verbs.
 
@@ -198,7 +215,7 @@ class StorageConnector(ABC):
         self._check_writable("sweep", self.url)
         return self._retry("sweep", self.url, lambda: self._sweep(older_than))
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 (a store without connections has nothing to end)
         """Ends connections. The connector stays usable: it connects anew when it is asked for something."""
 
     def __enter__(self) -> Self:
