@@ -1,0 +1,58 @@
+"""Contents that prove themselves: from any part of one, a test can tell which version it belongs to."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterator
+
+from datastack_fs.storage import StorageConnector
+
+_WORD = 8
+
+
+def noise(size: int, seed: int = 0) -> bytes:
+    """Pseudo-random bytes, the same for the same seed."""
+    return random.Random(seed).randbytes(size)
+
+
+def stamped(version: int, size: int) -> bytes:
+    """Bytes in which every aligned word of 8 is ``version``, so that a mix of two versions shows.
+
+    Example:
+        >>> versions_in(stamped(3, 20)), versions_in(stamped(3, 16) + stamped(4, 16))
+        ({3}, {3, 4})
+    """
+    return (version.to_bytes(_WORD, "big") * (size // _WORD + 1))[:size]
+
+
+def versions_in(content: bytes, offset: int = 0) -> set[int]:
+    """The versions whose stamps are in a piece of content that begins at ``offset``."""
+    start = -offset % _WORD
+    whole = content[start : start + (len(content) - start) // _WORD * _WORD]
+    words = {whole[at : at + _WORD] for at in range(0, len(whole), _WORD)}
+    return {int.from_bytes(word, "big") for word in words}
+
+
+def stamped_blocks(version: int, size: int, block: int = 1 << 20) -> Iterator[bytes]:
+    """The same as ``stamped``, as an iterable of blocks."""
+    for start in range(0, size, block):
+        yield stamped(version, min(block, size - start))
+
+
+def failing(content: bytes, after: int, error: BaseException, block: int = 1 << 18) -> Iterator[bytes]:
+    """A source that gives ``after`` bytes of the content and then raises."""
+    for start in range(0, after, block):
+        yield content[start : min(start + block, after)]
+    raise error
+
+
+def digest(content: bytes) -> str:
+    """The checksum of content, as the library writes it."""
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def read_all(connector: StorageConnector, identifier: str) -> bytes:
+    """The whole resource, closed afterwards."""
+    with connector.get_resource(identifier) as resource:
+        return resource.read()

@@ -1,0 +1,81 @@
+"""Child processes for tests: with a result, or an error, within a time."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+import pickle
+import signal
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any
+
+from datastack_fs.resource import StreamedResource
+from datastack_fs.storage import StorageConnector
+
+TIMEOUT = 60.0
+
+
+def in_child(method: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Calls a module's function in a child made by ``fork``, ``spawn`` or ``forkserver`` and returns its result."""
+    context: Any = multiprocessing.get_context(method)
+    ours, theirs = context.Pipe(duplex=False)
+    child = context.Process(target=_answer, args=(theirs, function, arguments), daemon=True)
+    child.start()
+    theirs.close()
+    try:
+        if not ours.poll(TIMEOUT):
+            raise AssertionError(f"a {method} child did not answer within {TIMEOUT:.0f} s")
+        try:
+            failed, result = ours.recv()
+        except EOFError:
+            child.join(5)
+            raise AssertionError(f"a {method} child died with exit code {child.exitcode}") from None
+    finally:
+        ours.close()
+        if child.is_alive():
+            child.join(5)
+        if child.is_alive():
+            child.kill()
+    if failed:
+        raise AssertionError(f"in a {method} child:\n{result}")
+    return result
+
+
+def _answer(connection: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    try:
+        connection.send((False, function(*arguments)))
+    except BaseException:  # noqa: BLE001 (whatever it is, the parent shall see it)
+        connection.send((True, traceback.format_exc()))
+
+
+def read_pickled(pickled: bytes) -> bytes:
+    """The rest of a pickled open resource, after checking that its connector works, too."""
+    connector, resource = pickle.loads(pickled)
+    assert connector.get_info(resource.identifier) == resource.info
+    with resource:
+        rest: bytes = resource.read()
+    return rest
+
+
+def read_inherited(connector: StorageConnector, resource: StreamedResource) -> str:
+    """Forks with ``os.fork``; the child reads on in the open resource and opens it anew. Returns the checksum of both."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            signal.alarm(int(TIMEOUT))  # a child that hangs dies by SIGALRM
+            content = resource.read() + connector.get_resource(resource.identifier).read()
+            os.write(writing, f"sha256:{hashlib.sha256(content).hexdigest()}".encode())
+        except BaseException:  # noqa: BLE001 (the child must not go on as a second test run)
+            os.write(writing, traceback.format_exc().encode()[-60_000:])
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        answer = pipe.read().decode()
+    _, status = os.waitpid(pid, 0)
+    assert status == 0, f"the forked child ended with status {status}: {answer}"
+    return answer

@@ -1,0 +1,3 @@
+"""Real servers for all tests."""
+
+from harness.fixtures import *  # noqa: F403
