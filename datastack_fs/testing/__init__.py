@@ -1,4 +1,4 @@
-"""The contracts as test classes: inherit them for a connector or a format of your own. They need pytest and hypothesis."""
+"""The contracts as test classes, to be inherited for a connector or a format of your own (with pytest, hypothesis)."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def read_pickled(pickled: bytes) -> bytes:
 
 
 def read_inherited(connector: StorageConnector, resource: StreamedResource) -> str:
-    """Forks with ``os.fork``; the child reads on in the open resource and opens it anew. Returns the checksum of both."""
+    """Forks; the child reads on in the open resource and opens it anew. Returns the checksum of both."""
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 
 from datastack_fs.errors import (
     DatastackError,
-    MaliciousFilePathError,
     MalformedIdentifierError,
+    MaliciousFilePathError,
     ReadOnlyStorageError,
     ResourceNotFoundError,
     UnsupportedStorageError,
@@ -61,7 +61,7 @@ UNUSUAL = [
     "ab/c:d",
     "x" * 200,
     "/".join(["é" * 50] * 8),
-    'quote"\'`$(x)',
+    "quote\"'`$(x)",
     "a;b,c=d@e!",
     "CON",
 ]
@@ -137,9 +137,7 @@ class StorageReadingTests:
 
     @given(text=st.text(st.characters(), max_size=12) | st.text("./\\a~%:\0é", max_size=12))
     @settings(_relaxed, max_examples=3 * _EXAMPLES)
-    def test_takes_or_refuses_any_text_as_the_grammar_says(
-        self, shared_connector: StorageConnector, text: str
-    ) -> None:
+    def test_takes_or_refuses_any_text_as_the_grammar_says(self, shared_connector: StorageConnector, text: str) -> None:
         try:
             check_identifier(text)
         except DatastackError as expected:
@@ -223,7 +221,7 @@ class StorageReadingTests:
         connector: StorageConnector = fill({"a/lines.txt": content})
         resource = connector.get_resource("a/lines.txt")
         assert isinstance(resource, io.BufferedIOBase)
-        assert resource.readable() and resource.seekable() and not resource.writable()
+        assert (resource.readable(), resource.seekable(), resource.writable()) == (True, True, False)
         assert resource.name == resource.identifier == "a/lines.txt"
         assert list(resource) == [b"one\n", b"two\n", b"\n", b"last"]
         assert resource.read() == b""
@@ -298,9 +296,7 @@ class StorageReadingTests:
             file.create_dataset("raw", data=array, chunks=(10, 600))
             file.create_dataset("packed", data=array, chunks=(10, 600), compression="gzip")
         np.save(tmp_path / "a.npy", array)
-        connector: StorageConnector = fill(
-            {name: (tmp_path / name).read_bytes() for name in ("a.h5", "a.npy")}
-        )
+        connector: StorageConnector = fill({name: (tmp_path / name).read_bytes() for name in ("a.h5", "a.npy")})
         with connector.get_resource("a.h5") as resource, h5py.File(resource) as file:
             assert (file["raw"][37:41] == array[37:41]).all()
             assert (file["packed"][...] == array).all()
@@ -313,9 +309,7 @@ class StorageReadingTests:
         frame = pandas.DataFrame({"number": range(5000), "text": [f"row {number}" for number in range(5000)]})
         frame.to_csv(tmp_path / "a.csv", index=False)
         frame.to_parquet(tmp_path / "a.parquet", row_group_size=500)
-        connector: StorageConnector = fill(
-            {name: (tmp_path / name).read_bytes() for name in ("a.csv", "a.parquet")}
-        )
+        connector: StorageConnector = fill({name: (tmp_path / name).read_bytes() for name in ("a.csv", "a.parquet")})
         with connector.get_resource("a.csv") as resource:
             assert pandas.read_csv(resource).equals(frame)
         with connector.get_resource("a.parquet") as resource:
@@ -423,14 +417,15 @@ class StorageReadingTests:
         before = (_descriptors(), threading.active_count())
         use(self.leak_rounds)
         after = (_descriptors(), threading.active_count())
-        assert after[0] <= before[0] + 2 and after[1] <= before[1] + 1
+        assert after[0] <= before[0] + 2, "descriptors"
+        assert after[1] <= before[1] + 1, "threads"
 
     # Read-only stores.
 
     def test_read_only_refuses_writes_before_touching_the_source(self, fill: Any) -> None:
         connector: StorageConnector = fill({"a": b"1"})
         connector.read_only = True
-        source = _Untouchable()
+        source: Any = _Untouchable()
         for call in (
             lambda: connector.set_resource("a", source),
             lambda: connector.delete_resource("a"),

@@ -6,8 +6,9 @@ import io
 import multiprocessing
 import pickle
 import random
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from multiprocessing.connection import Connection
@@ -37,7 +38,7 @@ MIB = 1 << 20
 
 
 class StorageConnectorTests(StorageReadingTests):
-    """What every connector promises: reading as in ``StorageReadingTests``, and writing. Write the fixture ``connector``.
+    """What every connector promises, reading and writing. Write the fixture ``connector``.
 
     Attributes:
         large: a size at which this store writes in several parts.
@@ -131,9 +132,7 @@ class StorageConnectorTests(StorageReadingTests):
 
     @pytest.mark.parametrize("algorithm", ["sha256", "md5"])
     @pytest.mark.parametrize("kind", ["bytes", "generator", "file"])
-    def test_checks_a_checksum_before_publishing(
-        self, connector: StorageConnector, algorithm: str, kind: str
-    ) -> None:
+    def test_checks_a_checksum_before_publishing(self, connector: StorageConnector, algorithm: str, kind: str) -> None:
         import hashlib
 
         old, new = stamped(1, 1000), noise(self.large)
@@ -153,7 +152,7 @@ class StorageConnectorTests(StorageReadingTests):
             connector.set_resource("new", source(), checksum=wrong)
         assert not connector.has_resource("new")
         assert connector.sweep(0) == 0
-        connector.set_resource("a", source(), checksum=right.replace(":", ":").upper().replace(algorithm.upper(), algorithm))
+        connector.set_resource("a", source(), checksum=f"{algorithm}:{right.partition(':')[2].upper()}")
         assert read_all(connector, "a") == new
 
     def test_refuses_a_malformed_checksum_at_once(self, connector: StorageConnector) -> None:
@@ -218,7 +217,7 @@ class StorageConnectorTests(StorageReadingTests):
         assert {name: digest(read_all(connector, name)) for name in connector.list_resources()} == live
 
     def left_overs(self, connector: StorageConnector) -> int:
-        """Counts in the store itself what killed writers left; overridden where a test can look behind the connector."""
+        """Counts in the store itself what killed writers left, where a test can look behind the connector."""
         return 0
 
     def test_sweep_spares_the_young(self, connector: StorageConnector) -> None:
@@ -259,10 +258,16 @@ class StorageConnectorTests(StorageReadingTests):
     @pytest.mark.parametrize("big", [False, True], ids=["small", "large"])
     def test_overwrite_false_lets_exactly_one_create(self, connector: StorageConnector, big: bool) -> None:
         size = self.large if big else 1000
+        together = threading.Barrier(8)
+
+        def source(number: int) -> Iterator[bytes]:
+            with suppress(threading.BrokenBarrierError):
+                together.wait(5)  # all eight have looked, and found nothing, before any of them writes
+            yield from stamped_blocks(number, size)
 
         def create(number: int) -> int | None:
             try:
-                connector.set_resource("a/new", stamped_blocks(number, size), overwrite=False)
+                connector.set_resource("a/new", source(number), overwrite=False)
             except ResourceExistsError as error:
                 assert "a/new" in str(error)
                 return None

@@ -1,9 +1,9 @@
 """The contract on this machine's own stores: a folder, the memory, any fsspec filesystem."""
 
+import pytest
+
 from datastack_fs.connectors import FileStorageConnector, MemoryStorageConnector
 from datastack_fs.testing import StorageConnectorTests
-
-import pytest
 
 
 class TestFileStorageConnector(StorageConnectorTests):
