@@ -1,0 +1,134 @@
+"""Which requests are made: plans of ranges, the cache and the read-ahead of the remote reader."""
+
+import gc
+import io
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from datastack_fs.reading import (
+    BLOCK_BYTES,
+    CACHE_BYTES,
+    PART_BYTES,
+    WINDOW_BYTES,
+    RangePlan,
+    RemoteReader,
+    collection_paused,
+)
+from datastack_fs.resource import ResourceInfo
+from datastack_fs.testing.content import noise
+
+CONTENT = noise(2000)
+ranges = st.lists(
+    st.tuples(st.integers(0, 2000), st.integers(0, 2000)).map(lambda pair: (min(pair), max(pair))), max_size=20
+)
+
+
+@given(wanted=ranges, gap=st.integers(0, 200), part=st.integers(1, 500))
+@settings(max_examples=500, deadline=None)
+def test_a_plan_serves_what_was_asked_for(wanted, gap, part):
+    plan = RangePlan(wanted, gap=gap, part=part)
+    assert plan.cut([CONTENT[start:stop] for start, stop in plan.requests]) == [CONTENT[a:b] for a, b in wanted]
+    assert all(0 < stop - start <= part for start, stop in plan.requests)
+    assert all(first[1] <= second[0] for first, second in zip(plan.requests, plan.requests[1:], strict=False))
+
+
+def test_a_plan_joins_neighbours_and_asks_nothing_twice():
+    assert RangePlan([(0, 10), (12, 20), (0, 10)], gap=2, part=100).requests == [(0, 20)]
+    assert RangePlan([(0, 10), (13, 20)], gap=2, part=100).requests == [(0, 10), (13, 20)]
+    assert RangePlan([(0, 250)], gap=0, part=100).requests == [(0, 100), (100, 200), (200, 250)]
+
+
+class Source:
+    """Many ranges of made-up content, and a note of what was asked for."""
+
+    def __init__(self, size):
+        self.info = ResourceInfo("a", size, "1")
+        self.calls = []
+
+    def get_ranges(self, identifier, ranges, *, info=None):
+        assert info is self.info
+        self.calls.append(list(ranges))
+        return [self.content(start, stop) for start, stop in ranges]
+
+    @staticmethod
+    def content(start, stop):
+        return bytes((at * 7 + at // 251) % 256 for at in (start, stop - 1)) + bytes(stop - start - 2)
+
+    @property
+    def fetched(self):
+        return sum(stop - start for call in self.calls for start, stop in call)
+
+
+@pytest.fixture
+def source():
+    return Source(100 << 20)
+
+
+def test_a_random_read_fetches_its_blocks_only(source):
+    file = io.BufferedReader(RemoteReader(source, source.info))
+    file.seek(10 * BLOCK_BYTES + 5)
+    file.read(100)
+    assert source.calls == [[(10 * BLOCK_BYTES, 11 * BLOCK_BYTES)]]
+    file.seek(10 * BLOCK_BYTES + 40_000)
+    file.read(1000)
+    assert len(source.calls) == 1, "the block was kept"
+
+
+def test_reading_on_widens_to_parallel_windows(source):
+    reader = RemoteReader(source, source.info)
+    buffer = bytearray(1 << 20)
+    for _ in range(60):
+        assert reader.readinto(buffer) == len(buffer)
+    widest = max(source.calls, key=len)
+    assert len(widest) == WINDOW_BYTES // PART_BYTES
+    assert len(source.calls) < 20, "windows, not single reads"
+    assert source.fetched <= 60 * len(buffer) + WINDOW_BYTES, "nothing is fetched twice"
+
+
+def test_a_seek_stops_the_read_ahead(source):
+    reader = RemoteReader(source, source.info)
+    for _ in range(20):
+        reader.readinto(bytearray(1 << 20))
+    reader.seek(80 << 20)
+    before = source.fetched
+    reader.readinto(bytearray(10))
+    assert source.fetched - before == BLOCK_BYTES
+
+
+def test_the_cache_is_bounded(source):
+    reader = RemoteReader(source, source.info)
+    while reader.readinto(bytearray(4 << 20)):
+        assert len(reader._blocks) <= CACHE_BYTES // BLOCK_BYTES
+    reader.prefetch([(0, 100 << 20)])
+    assert len(reader._blocks) <= CACHE_BYTES // BLOCK_BYTES
+
+
+def test_prefetch_makes_one_call_and_later_reads_none(source):
+    reader = RemoteReader(source, source.info)
+    wanted = [(at, at + 10) for at in range(0, 90 << 20, 1 << 20)]
+    reader.prefetch(wanted)
+    assert len(source.calls) == 1
+    assert len(source.calls[0]) == 90
+    for start, stop in wanted:
+        reader.seek(start)
+        assert reader.readinto(bytearray(stop - start)) == 10
+    assert len(source.calls) == 1
+
+
+def test_collection_is_paused_and_comes_back():
+    assert gc.isenabled()
+    with collection_paused():
+        assert not gc.isenabled()
+        with collection_paused():
+            pass
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        with collection_paused():
+            pass
+        assert not gc.isenabled(), "who had it off keeps it off"
+    finally:
+        gc.enable()
