@@ -1,3 +1,10 @@
-"""Real servers for all tests."""
+"""Real servers, and an empty store of each kind, for all tests."""
 
-from harness.fixtures import *  # noqa: F403
+import pytest
+
+pytest.register_assert_rewrite("datastack_fs.testing")  # its asserts show their values, as the tests' own do
+
+from harness.fixtures import fake_gcs, mongod, seaweed, web_server  # noqa: E402
+from harness.stores import store  # noqa: E402
+
+__all__ = ["fake_gcs", "mongod", "seaweed", "store", "web_server"]

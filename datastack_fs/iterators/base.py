@@ -1,0 +1,310 @@
+"""DatasetIterator, a random-access sequence of samples, and DatasetMeta, what is known about one."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Generic, SupportsIndex, TypeVar, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from datastack_fs.iterators.chunks import read_in_chunks
+from datastack_fs.iterators.indices import IndexArray, Indices, as_index, as_indices
+from datastack_fs.iterators.labels import label_array
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from datastack_fs.iterators.combined import CombinedDatasetIterator
+    from datastack_fs.iterators.in_memory import InMemoryDatasetIterator
+    from datastack_fs.iterators.shuffled import ShuffledDatasetIterator
+    from datastack_fs.iterators.view import DatasetIteratorView
+
+SampleT_co = TypeVar("SampleT_co", bound=tuple[Any, ...], covariant=True)
+_OtherT = TypeVar("_OtherT", bound=tuple[Any, ...])
+
+_SHOWN_PARTS = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetMeta:
+    """What is known about an iterator without reading it.
+
+    Attributes:
+        identifier: where it comes from: the identifier of its resource, or any name that tells it from others.
+        name: what people call it.
+        tag: which part of the dataset it is ("train"), if it is one.
+        sample_pos: where the sample stands in the tuple that an index gives.
+        target_pos: where the target (the label) stands.
+        tag_pos: where the tag stands.
+        class_names: the names of the classes, when targets are their numbers.
+
+    Example:
+        >>> meta = DatasetMeta("birds/train.h5", "birds", class_names=("owl", "wren"))
+        >>> meta.replace(tag="train").tag
+        'train'
+    """
+
+    identifier: str
+    name: str
+    tag: str | None = None
+    sample_pos: int = 0
+    target_pos: int = 1
+    tag_pos: int = 2
+    class_names: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.class_names, str):
+            raise TypeError(f"class_names must be a tuple of names, not the text {self.class_names!r}")
+        if self.class_names is not None:
+            object.__setattr__(self, "class_names", tuple(self.class_names))
+        positions = self.positions
+        if min(positions) < 0 or len(set(positions)) != len(positions):
+            raise ValueError(f"sample_pos, target_pos and tag_pos must differ and not be negative: {positions}")
+
+    @property
+    def positions(self) -> tuple[int, int, int]:
+        """Where sample, target and tag stand."""
+        return self.sample_pos, self.target_pos, self.tag_pos
+
+    def replace(self, **changes: Any) -> DatasetMeta:
+        """Returns a copy with some fields changed."""
+        fields = [field.name for field in dataclasses.fields(self)]
+        unknown = sorted(set(changes) - set(fields))
+        if unknown:
+            raise TypeError(f"DatasetMeta has no {', '.join(unknown)}; its fields are {', '.join(fields)}")
+        return dataclasses.replace(self, **changes)
+
+
+class DatasetIterator(ABC, Generic[SampleT_co]):
+    """A random-access sequence of samples, each a tuple (sample, target, tag): a torch map-style dataset.
+
+    A kind of dataset writes ``__len__`` and one of two ways to read:
+
+    - ``_sample(i)``: the sample at an index, or better
+    - ``_samples(indices)``: those of a whole batch, so that a remote dataset can fetch them in one go,
+
+    and, where the labels can be had alone, ``_targets(indices)``. Whatever stands on such an iterator (a view, a
+    shuffle, several joined) hands the mapped indices of a whole batch down to it. All three get indices that are
+    checked. An iterator keeps no open handle that a pickle or a forked child couldn't use.
+
+    Example:
+        >>> class Squares(DatasetIterator[tuple[int, int, None]]):
+        ...     def __len__(self):
+        ...         return 10
+        ...     def _sample(self, i):
+        ...         return i, i * i, None
+        >>> squares = Squares(DatasetMeta("squares", "squares"))
+        >>> squares[-1]
+        (9, 81, None)
+        >>> [target for _, target, _ in squares[2:5]]
+        [4, 9, 16]
+    """
+
+    def __init__(self, meta: DatasetMeta) -> None:
+        self._meta = meta
+
+    # What authors write
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """How many samples there are; known without reading them."""
+
+    def _sample(self, index: int) -> SampleT_co:
+        """Reads one sample; the index is checked and not negative."""
+        (sample,) = self._samples(np.array([index], dtype=np.int64))
+        return sample
+
+    def _samples(self, indices: IndexArray) -> list[SampleT_co]:
+        """Reads a batch: as many samples as indices, in their order.
+
+        The indices are checked: none negative, at least one, in any order, with repeats. Don't change the array.
+        """
+        return [self._sample(index) for index in indices.tolist()]
+
+    def _targets(self, indices: IndexArray) -> npt.NDArray[Any]:
+        """Reads labels; indices as for ``_samples``, but there may be none.
+
+        This default **reads whole samples** to get them: write it wherever labels stand apart.
+        """
+        position = self.meta.target_pos
+        chunks = read_in_chunks(self._read, indices)
+        return label_array([sample[position] for samples in chunks for sample in samples])
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        one, many = _definer(cls, "_sample"), _definer(cls, "_samples")
+        if DatasetIterator not in (one, many) and one is not many:
+            raise TypeError(
+                f"{cls.__name__} has _sample from {one.__name__} but _samples from {many.__name__}, so indexing and "
+                f"batches could differ: write both in one class (_sample = {one.__name__}._sample keeps one as it is)"
+            )
+
+    def __new__(cls, *args: Any, **options: Any) -> Self:
+        """Refuses a class that has no way to read."""
+        if _definer(cls, "_sample") is _definer(cls, "_samples") is DatasetIterator:
+            raise TypeError(f"{cls.__name__} can't read: write _sample(self, index) or _samples(self, indices)")
+        return super().__new__(cls)
+
+    # Reading, the same for all
+
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> SampleT_co: ...
+    @overload
+    def __getitem__(self, index: slice) -> DatasetIteratorView[SampleT_co]: ...
+    def __getitem__(self, index: SupportsIndex | slice) -> SampleT_co | DatasetIteratorView[SampleT_co]:
+        """The sample at an index, negative ones from the end; a slice gives a view and reads nothing."""
+        length = len(self)
+        if isinstance(index, slice):
+            return self.view(range(length)[index])
+        try:
+            return self._sample(as_index(index, length))
+        except StopIteration as error:
+            raise _leaked(self, error) from error
+
+    def __getitems__(self, indices: Indices) -> list[SampleT_co]:
+        """The samples at many indices, read as one batch: what torch's DataLoader calls.
+
+        Example:
+            >>> from datastack_fs.iterators import SequenceDatasetIterator
+            >>> iterator = SequenceDatasetIterator(["a", "b", "c"], [0, 1, 2])
+            >>> iterator.__getitems__([2, 0])
+            [('c', 2, None), ('a', 0, None)]
+        """
+        checked = as_indices(indices, len(self))
+        return self._read(checked) if len(checked) else []
+
+    def __iter__(self) -> Iterator[SampleT_co]:
+        """All samples in order, read in batches of bounded size."""
+        return chain.from_iterable(self._chunks())
+
+    def targets(self) -> npt.NDArray[Any]:
+        """All labels as one array of the caller's own.
+
+        Samples are not read, unless this kind of dataset has its labels nowhere else (``_targets`` says so).
+
+        Example:
+            >>> from datastack_fs.iterators import SequenceDatasetIterator
+            >>> SequenceDatasetIterator(["a", "b", "c"], [0, 1, 2])[1:].targets().tolist()
+            [1, 2]
+        """
+        targets = self._targets(np.arange(len(self), dtype=np.int64))
+        if len(targets) != len(self):
+            raise RuntimeError(f"{type(self).__name__}._targets gave {len(targets)} labels for {len(self)} samples")
+        return targets
+
+    def _chunks(self) -> Iterator[list[SampleT_co]]:
+        """All samples in order, in lists of bounded size."""
+        return read_in_chunks(self._read, range(len(self)))
+
+    def _read(self, indices: IndexArray) -> list[SampleT_co]:
+        """``_samples``, checked: a list too short would shift or lose samples without a word."""
+        try:
+            samples = self._samples(indices)
+        except StopIteration as error:
+            raise _leaked(self, error) from error
+        if len(samples) != len(indices):
+            raise RuntimeError(f"{type(self).__name__}._samples gave {len(samples)} samples for {len(indices)} indices")
+        return samples
+
+    # What it is
+
+    @property
+    def meta(self) -> DatasetMeta:
+        """What is known about it without reading."""
+        try:
+            return self._meta
+        except AttributeError:
+            raise TypeError(f"{type(self).__name__}.__init__ must call super().__init__(meta)") from None
+
+    @property
+    def underlying_iterators(self) -> tuple[DatasetIterator[Any], ...]:
+        """The iterators that this one reads from; none for a leaf."""
+        return ()
+
+    def __repr__(self) -> str:
+        meta, parts = self.meta, self.underlying_iterators
+        name = meta.name if meta.tag is None else f"{meta.name} [{meta.tag}]"
+        text = f"{type(self).__name__} {name}: {self._details()}"
+        if parts:
+            text += " of " + " + ".join(map(repr, parts[:_SHOWN_PARTS]))
+        if len(parts) > _SHOWN_PARTS:
+            text += f" + {len(parts) - _SHOWN_PARTS} more"
+        return f"<{text}>"
+
+    def _details(self) -> str:
+        return f"{len(self)} samples"
+
+    # Stacking
+
+    def view(
+        self, indices: Indices, tag: str | Mapping[str, str | int] | None = None
+    ) -> DatasetIteratorView[SampleT_co]:
+        """Some of the samples, in the order of the indices (or where a mask is true); nothing is read or copied.
+
+        Example:
+            >>> from datastack_fs.iterators import SequenceDatasetIterator
+            >>> list(SequenceDatasetIterator(["a", "b", "c"]).view([2, -3], tag="few"))
+            [('c', None, None), ('a', None, None)]
+        """
+        from datastack_fs.iterators.view import DatasetIteratorView
+
+        return DatasetIteratorView(self, indices, tag)
+
+    def shuffle(self, seed: int, epoch: int = 0) -> ShuffledDatasetIterator[SampleT_co]:
+        """All samples in an order that seed and epoch decide, the same on every machine.
+
+        Example:
+            >>> from datastack_fs.iterators import SequenceDatasetIterator
+            >>> [letter for letter, _, _ in SequenceDatasetIterator(["a", "b", "c", "d"]).shuffle(seed=1)]
+            ['c', 'a', 'd', 'b']
+        """
+        from datastack_fs.iterators.shuffled import ShuffledDatasetIterator
+
+        return ShuffledDatasetIterator(self, seed, epoch)
+
+    def in_memory(self, max_bytes: int | None = None) -> InMemoryDatasetIterator[SampleT_co]:
+        """All samples, read now and kept in memory; refused when they need more than ``max_bytes``.
+
+        Example:
+            >>> from datastack_fs.iterators import SequenceDatasetIterator
+            >>> SequenceDatasetIterator(["a", "b"]).in_memory(max_bytes=1_000_000)[1]
+            ('b', None, None)
+        """
+        from datastack_fs.iterators.in_memory import InMemoryDatasetIterator
+
+        return InMemoryDatasetIterator(self, max_bytes)
+
+    def __add__(self, other: DatasetIterator[_OtherT]) -> CombinedDatasetIterator[SampleT_co | _OtherT]:
+        """The samples of this one, then those of the other.
+
+        Example:
+            >>> from datastack_fs.iterators import SequenceDatasetIterator
+            >>> len(SequenceDatasetIterator(["a", "b"]) + SequenceDatasetIterator(["c"]))
+            3
+        """
+        from datastack_fs.iterators.combined import CombinedDatasetIterator
+
+        if not isinstance(other, DatasetIterator):
+            return NotImplemented
+        return CombinedDatasetIterator([self, other])
+
+
+def check_iterator(iterator: object) -> None:
+    """Refuses what is no DatasetIterator, with the way to make it one."""
+    if not isinstance(iterator, DatasetIterator):
+        raise TypeError(
+            f"expected a DatasetIterator, not {type(iterator).__name__}; SequenceDatasetIterator wraps a sequence"
+        )
+
+
+def _definer(cls: type, method: str) -> type:
+    return next(base for base in cls.__mro__ if method in vars(base))
+
+
+def _leaked(iterator: object, error: StopIteration) -> RuntimeError:
+    # Out of __getitem__ it would end the caller's loop, or torch's epoch, early and without a word.
+    return RuntimeError(f"{type(iterator).__name__} raised {error!r} while it read a sample")

@@ -1,0 +1,51 @@
+"""Reading many samples in pieces: large enough for a remote store, bounded in memory."""
+
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, Final, TypeVar
+
+import numpy as np
+
+from datastack_fs.iterators.indices import IndexArray
+
+MAX_SAMPLES: Final = 1024
+MAX_BYTES: Final = 16 << 20
+_GROWTH: Final = 4
+
+SampleT = TypeVar("SampleT", bound=tuple[Any, ...])
+
+
+def read_in_chunks(read: Callable[[IndexArray], list[SampleT]], indices: IndexArray | range) -> Iterator[list[SampleT]]:
+    """Yields the samples in lists: first one alone, so that it comes at once, then more and more.
+
+    A list holds at most ``MAX_SAMPLES``, and about ``MAX_BYTES`` judged by the list before it.
+
+    Example:
+        >>> chunks = read_in_chunks(lambda indices: [(int(i),) for i in indices], range(30))
+        >>> [len(chunk) for chunk in chunks]
+        [1, 4, 16, 9]
+    """
+    start, size = 0, 1
+    while start < len(indices):
+        part = indices[start : start + size]
+        samples = read(np.arange(part.start, part.stop) if isinstance(part, range) else part)
+        start += size
+        largest = max(approximate_bytes(samples[0]), approximate_bytes(samples[-1]), 1)
+        size = max(1, min(size * _GROWTH, MAX_SAMPLES, MAX_BYTES // largest))
+        yield samples
+        del samples  # else two lists are in memory while the next is read
+
+
+def approximate_bytes(value: Any) -> int:
+    """How much memory a value takes: exact for arrays, bytes and text, a guess for other objects.
+
+    Example:
+        >>> approximate_bytes((np.zeros(1000), b"x" * 500)) >= 8500
+        True
+    """
+    if isinstance(value, (tuple, list)):
+        return sys.getsizeof(value) + sum(map(approximate_bytes, value))
+    if isinstance(value, dict):
+        return sys.getsizeof(value) + sum(map(approximate_bytes, value.values()))
+    nbytes = getattr(value, "nbytes", None)
+    return nbytes if isinstance(nbytes, int) else sys.getsizeof(value)

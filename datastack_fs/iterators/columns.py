@@ -1,0 +1,152 @@
+"""Samples that are in memory, kept by position: all samples, all targets, all tags."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from datastack_fs.iterators.base import DatasetIterator, DatasetMeta, SampleT_co
+from datastack_fs.iterators.indices import IndexArray
+from datastack_fs.iterators.labels import label_array
+
+
+class Column(ABC):
+    """One position of all samples.
+
+    Arrays are handed out as copies, so that a caller who changes one in place changes only their own.
+    """
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """How many values there are."""
+
+    @abstractmethod
+    def value(self, index: int) -> Any:
+        """The value at a checked index."""
+
+    @abstractmethod
+    def values(self, indices: IndexArray) -> Sequence[Any]:
+        """The values at checked indices."""
+
+    def labels(self, indices: IndexArray) -> npt.NDArray[Any]:
+        """The values at checked indices, as an array."""
+        return label_array(self.values(indices))
+
+
+class ArrayColumn(Column):
+    """The rows of an array.
+
+    Example:
+        >>> column = ArrayColumn(np.arange(6).reshape(3, 2))
+        >>> column.value(2).tolist(), [row.tolist() for row in column.values(np.array([1, 0]))]
+        ([4, 5], [[2, 3], [0, 1]])
+    """
+
+    def __init__(self, array: npt.NDArray[Any]) -> None:
+        self._array = array
+
+    def __len__(self) -> int:
+        return len(self._array)
+
+    def value(self, index: int) -> Any:
+        """A copy of one row."""
+        return own(self._array[index])
+
+    def values(self, indices: IndexArray) -> Sequence[Any]:
+        """Rows of one new block: a single gather, not one copy for each."""
+        rows = list(self.labels(indices))
+        return [own(row) for row in rows] if self._array.dtype.hasobject else rows
+
+    def labels(self, indices: IndexArray) -> npt.NDArray[Any]:
+        """The rows as they are, in the array's own type."""
+        return np.asarray(self._array[indices])
+
+
+class SequenceColumn(Column):
+    """The values of a list, or of anything with length and index.
+
+    Example:
+        >>> SequenceColumn(["a", "b", "c"]).values(np.array([2, 0]))
+        ['c', 'a']
+    """
+
+    def __init__(self, sequence: Sequence[Any]) -> None:
+        self._sequence = sequence
+
+    def __len__(self) -> int:
+        return len(self._sequence)
+
+    def value(self, index: int) -> Any:
+        """The very object, or a copy of an array."""
+        return own(self._sequence[index])
+
+    def values(self, indices: IndexArray) -> Sequence[Any]:
+        """The very objects, or copies of arrays."""
+        return [own(self._sequence[index]) for index in indices.tolist()]
+
+    def labels(self, indices: IndexArray) -> npt.NDArray[Any]:
+        """The values as an array; a tensor knows its own way to be one."""
+        if hasattr(self._sequence, "__array__"):
+            return np.asarray(np.asarray(self._sequence)[indices])
+        return super().labels(indices)
+
+
+class ConstantColumn(Column):
+    """One value for all samples.
+
+    Example:
+        >>> ConstantColumn("train", length=1000).values(np.array([999, 0]))
+        ['train', 'train']
+    """
+
+    def __init__(self, constant: Any, length: int) -> None:
+        self._constant = constant
+        self._length = length
+
+    def __len__(self) -> int:
+        return self._length
+
+    def value(self, index: int) -> Any:
+        """The one value."""
+        return self._constant
+
+    def values(self, indices: IndexArray) -> Sequence[Any]:
+        """The one value, as often as asked."""
+        return [self._constant] * len(indices)
+
+
+class ColumnsDatasetIterator(DatasetIterator[SampleT_co]):
+    """Samples put together from columns of equal length; ``make_sample`` for those that aren't plain tuples."""
+
+    def __init__(
+        self,
+        meta: DatasetMeta,
+        columns: Iterable[Column],
+        length: int,
+        make_sample: Callable[[Iterable[Any]], SampleT_co] | None = None,
+    ) -> None:
+        super().__init__(meta)
+        self._columns = tuple(columns)
+        self._length = length
+        self._make_sample: Callable[[Iterable[Any]], Any] = make_sample or tuple
+
+    def __len__(self) -> int:
+        return self._length
+
+    def _sample(self, index: int) -> SampleT_co:
+        sample: SampleT_co = self._make_sample([column.value(index) for column in self._columns])
+        return sample
+
+    def _samples(self, indices: IndexArray) -> list[SampleT_co]:
+        columns = [column.values(indices) for column in self._columns]
+        return list(map(self._make_sample, zip(*columns, strict=True)))  # tuple(a tuple) is that tuple: no copy
+
+    def _targets(self, indices: IndexArray) -> npt.NDArray[Any]:
+        return self._columns[self.meta.target_pos].labels(indices)
+
+
+def own(value: Any) -> Any:
+    """Returns an array as a copy, and anything else as it is."""
+    return value.copy() if isinstance(value, (np.ndarray, np.void)) else value

@@ -1,0 +1,145 @@
+"""Several iterators, one after the other."""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from datastack_fs.iterators.base import DatasetIterator, DatasetMeta, SampleT_co, check_iterator
+from datastack_fs.iterators.indices import IndexArray
+from datastack_fs.iterators.labels import join_labels
+
+_SHOWN_NAMES = 4
+
+
+class CombinedDatasetIterator(DatasetIterator[SampleT_co]):
+    """Several iterators, one after the other; a batch reaches each of them as one batch.
+
+    Args:
+        iterators: the parts; parts that are combined themselves are taken apart.
+        meta: of the whole. By default it is made of the parts' metas, which must agree in the positions within a
+            sample and, where they have them, in the names of the classes.
+
+    Example:
+        >>> from datastack_fs.iterators import SequenceDatasetIterator
+        >>> both = CombinedDatasetIterator([SequenceDatasetIterator(["a", "b"]), SequenceDatasetIterator(["c"])])
+        >>> both.__getitems__([2, 0])
+        [('c', None, None), ('a', None, None)]
+    """
+
+    def __init__(self, iterators: Iterable[DatasetIterator[SampleT_co]], meta: DatasetMeta | None = None) -> None:
+        given = list(iterators)
+        if not given:
+            raise ValueError("CombinedDatasetIterator needs at least one iterator")
+        self._parts = tuple(_flattened(given))
+        # One for each part: a + b + c is the same as joining the three at once. What a caller decided for some stays.
+        metas = [meta_of_part for iterator in given for meta_of_part in _metas(iterator)]
+        _check_positions([*metas, meta] if meta else metas)
+        self._metas = (meta,) if meta else tuple(metas)
+        super().__init__(meta or _joined(metas))
+        self._starts = np.cumsum([0, *map(len, self._parts)], dtype=np.int64)
+        self._starts_list: list[int] = self._starts.tolist()  # for one index, bisect is faster than searchsorted
+
+    @property
+    def underlying_iterators(self) -> tuple[DatasetIterator[SampleT_co], ...]:
+        """The parts."""
+        return self._parts
+
+    def __len__(self) -> int:
+        return self._starts_list[-1]
+
+    def _sample(self, index: int) -> SampleT_co:
+        number = bisect_right(self._starts_list, index) - 1
+        return self._parts[number]._sample(index - self._starts_list[number])
+
+    def _samples(self, indices: IndexArray) -> list[SampleT_co]:
+        order, batches = self._by_part(indices)
+        samples = [sample for part, local in batches for sample in part._read(local)]
+        if order is None:
+            return samples
+        places = np.empty_like(order)
+        places[order] = np.arange(len(order))
+        return [samples[place] for place in places.tolist()]
+
+    def _targets(self, indices: IndexArray) -> npt.NDArray[Any]:
+        if not len(indices):
+            return self._parts[0]._targets(indices)
+        order, batches = self._by_part(indices)
+        targets = join_labels([part._targets(local) for part, local in batches])
+        if order is None:
+            return targets
+        placed = np.empty_like(targets)
+        placed[order] = targets
+        return placed
+
+    def _by_part(
+        self, indices: IndexArray
+    ) -> tuple[IndexArray | None, list[tuple[DatasetIterator[SampleT_co], IndexArray]]]:
+        """The indices as one batch for each part that has any, and the order that they are in then.
+
+        The order is None when they were grouped by part already.
+        """
+        numbers = np.searchsorted(self._starts, indices, side="right") - 1
+        order = None
+        if np.any(numbers[1:] < numbers[:-1]):
+            order = np.argsort(numbers, kind="stable")
+            numbers, indices = numbers[order], indices[order]
+        cuts = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(numbers)]
+        batches = []
+        for start, stop in pairwise(cuts):
+            number = int(numbers[start])
+            batches.append((self._parts[number], indices[start:stop] - self._starts_list[number]))
+        return order, batches
+
+
+def _flattened(iterators: Iterable[DatasetIterator[SampleT_co]]) -> Iterator[DatasetIterator[SampleT_co]]:
+    for iterator in iterators:
+        check_iterator(iterator)
+        if type(iterator) is CombinedDatasetIterator:
+            yield from iterator._parts
+        else:
+            yield iterator
+
+
+def _metas(iterator: DatasetIterator[Any]) -> tuple[DatasetMeta, ...]:
+    return iterator._metas if type(iterator) is CombinedDatasetIterator else (iterator.meta,)
+
+
+def _check_positions(metas: Sequence[DatasetMeta]) -> None:
+    first = metas[0]
+    for meta in metas:
+        if meta.positions != first.positions:
+            raise ValueError(
+                "iterators can't be joined: (sample, target, tag) stand at positions "
+                f"{first.positions} in {first.name!r} and at {meta.positions} in {meta.name!r}"
+            )
+
+
+def _joined(metas: Sequence[DatasetMeta]) -> DatasetMeta:
+    return metas[0].replace(
+        identifier=_words([meta.identifier for meta in metas]),
+        name=_words([meta.name for meta in metas]),
+        tag=_words([meta.tag for meta in metas if meta.tag is not None]) or None,
+        class_names=_common_classes(metas),
+    )
+
+
+def _common_classes(metas: Sequence[DatasetMeta]) -> tuple[str, ...] | None:
+    named = [meta for meta in metas if meta.class_names is not None]
+    for meta in named:
+        if meta.class_names != named[0].class_names:
+            raise ValueError(
+                f"iterators can't be joined: {named[0].name!r} and {meta.name!r} name their classes differently, "
+                "so one target would mean two things; CombinedDatasetIterator(..., meta=...) says what holds"
+            )
+    return named[0].class_names if len(named) == len(metas) else None
+
+
+def _words(words: Sequence[str]) -> str:
+    distinct = list(dict.fromkeys(words))
+    if len(distinct) > _SHOWN_NAMES:
+        distinct[1:-1] = [f"({len(distinct) - 2} more)"]
+    return "+".join(distinct)

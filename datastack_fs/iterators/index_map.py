@@ -1,0 +1,75 @@
+"""What a view and a shuffle share: one array of indices into another iterator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy.typing as npt
+
+from datastack_fs.iterators.base import DatasetIterator, DatasetMeta, SampleT_co, check_iterator
+from datastack_fs.iterators.chunks import read_in_chunks
+from datastack_fs.iterators.indices import IndexArray, read_only
+
+
+class IndexMapDatasetIterator(DatasetIterator[SampleT_co]):
+    """Samples of another iterator, named by one int64 array that is closed to writing.
+
+    Maps over maps collapse when they are made: ``_source`` is never such a map itself, so however many stand on each
+    other, a batch takes one step down. View and shuffle are the two kinds; it isn't meant for others.
+    """
+
+    _indices: IndexArray
+
+    def __init__(self, source: DatasetIterator[SampleT_co], meta: DatasetMeta, view_tags: Mapping[str, str]) -> None:
+        super().__init__(meta)
+        self._source = source
+        self._view_tags = dict(view_tags)
+
+    @property
+    def view_tags(self) -> Mapping[str, str]:
+        """The tags of this view and of those under it."""
+        return MappingProxyType(self._view_tags)
+
+    @property
+    def underlying_iterators(self) -> tuple[DatasetIterator[SampleT_co]]:
+        """The one iterator that the indices lead to."""
+        return (self._source,)
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def _sample(self, index: int) -> SampleT_co:
+        return self._source._sample(self._indices.item(index))
+
+    def _samples(self, indices: IndexArray) -> list[SampleT_co]:
+        return self._source._read(self._indices[indices])
+
+    def _targets(self, indices: IndexArray) -> npt.NDArray[Any]:
+        return self._source._targets(self._indices[indices])
+
+    def _chunks(self) -> Iterator[list[SampleT_co]]:
+        if not self._is_plain():
+            return super()._chunks()
+        # The array of this moment: an epoch set while a loop runs must not mix two orders in it.
+        return read_in_chunks(self._source._read, self._indices)
+
+    def _is_plain(self) -> bool:
+        """Whether it is a map and no more: a subclass that reads in its own way must not be passed over."""
+        cls = type(self)
+        return cls._samples is IndexMapDatasetIterator._samples and cls._targets is IndexMapDatasetIterator._targets
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        read_only(self._indices)  # a pickle forgets it
+
+
+def source_of(
+    iterator: DatasetIterator[SampleT_co],
+) -> tuple[DatasetIterator[SampleT_co], IndexArray | None, Mapping[str, str]]:
+    """What an index map over that iterator should stand on: the source, the indices into it, the tags so far."""
+    check_iterator(iterator)
+    if isinstance(iterator, IndexMapDatasetIterator) and iterator._is_plain():
+        return iterator._source, iterator._indices, iterator.view_tags
+    return iterator, None, {}

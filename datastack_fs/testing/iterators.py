@@ -1,0 +1,355 @@
+"""The contract of iterators as a test class: what every dataset and every stack of them promises."""
+
+from __future__ import annotations
+
+import multiprocessing
+import pickle
+import random
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+
+from datastack_fs.iterators import (
+    CombinedDatasetIterator,
+    DatasetIterator,
+    DatasetIteratorView,
+    DatasetMeta,
+    IndexArray,
+    ShuffledDatasetIterator,
+)
+from datastack_fs.testing.processes import in_child
+
+Samples = list[Any]
+
+START_METHODS = multiprocessing.get_all_start_methods()
+
+
+class DatasetIteratorTests:
+    """Inherit it, give the iterator and the samples that it must hold, and every test here runs on it.
+
+    Keep the dataset small (some ten samples): each is read many times, and sent to child processes. Samples are
+    compared exactly, arrays by type, shape and every element.
+
+    Example:
+        >>> from datastack_fs.iterators import SequenceDatasetIterator
+        >>> class TestLetters(DatasetIteratorTests):
+        ...     @pytest.fixture
+        ...     def iterator(self):
+        ...         return SequenceDatasetIterator(["a", "b"], [0, 1])
+        ...     @pytest.fixture
+        ...     def expected(self):
+        ...         return [("a", 0, None), ("b", 1, None)]
+    """
+
+    @pytest.fixture
+    def iterator(self) -> DatasetIterator[Any]:
+        """The iterator under test: to be overridden."""
+        raise NotImplementedError("override the fixture 'iterator'")
+
+    @pytest.fixture
+    def expected(self) -> Samples:
+        """The samples that it must hold: to be overridden."""
+        raise NotImplementedError("override the fixture 'expected'")
+
+    # One index
+
+    def test_length(self, iterator: DatasetIterator[Any], expected: Samples) -> None:
+        """It knows how many samples there are."""
+        assert len(iterator) == len(expected)
+        assert bool(iterator) == bool(expected)
+
+    def test_every_index_gives_its_sample(self, iterator: DatasetIterator[Any], expected: Samples) -> None:
+        """From the front and from the end, in any order, again and again."""
+        for index in shuffled(range(-len(expected), len(expected))) * 2:
+            assert_same(iterator[index], expected[index], f"sample {index}")
+
+    @pytest.mark.parametrize("kind", [np.int64, np.int8, np.uint16, np.array, "object"])
+    def test_anything_with_index_is_an_index(
+        self, iterator: DatasetIterator[Any], expected: Samples, kind: Any
+    ) -> None:
+        """Integers of numpy, zero-dimensional arrays, and objects that know ``__index__``."""
+        for index in range(min(len(expected), 100)):
+            given = _Indexing(index) if kind == "object" else kind(index)
+            assert_same(iterator[given], expected[index], f"sample {given!r}")
+
+    @pytest.mark.parametrize("given", [True, np.True_, 0.0, np.float64(0), "0", None, (0,), [0]], ids=repr)
+    def test_anything_else_is_a_type_error(self, iterator: DatasetIterator[Any], given: Any) -> None:
+        """A bool, too: it is a mask or a mistake."""
+        with pytest.raises(TypeError):
+            iterator[given]
+
+    def test_index_out_of_range_names_the_length(self, iterator: DatasetIterator[Any], expected: Samples) -> None:
+        """At both ends, and far beyond: an IndexError, never StopIteration, which would end a caller's loop."""
+        length = len(expected)
+        for index in (length, length + 1, -length - 1, 2**31, 2**63, 2**70, -(2**63), -(2**70), np.int64(length)):
+            with pytest.raises(IndexError, match=rf"\b{length} samples"):
+                iterator[index]
+            for batch in ([index], [*range(length), index]):
+                with pytest.raises(IndexError, match=rf"\b{length} samples"):
+                    iterator.__getitems__(batch)
+                with pytest.raises(IndexError, match=rf"\b{length} samples"):
+                    iterator.view(batch)
+
+    # All of them, and batches
+
+    def test_iteration_equals_indexing(self, iterator: DatasetIterator[Any], expected: Samples) -> None:
+        """Each time anew, also when two loops run at once or one is left early."""
+        assert_all_same(list(iterator), expected)
+        for first, second in zip(iterator, iterator, strict=True):
+            assert_same(first, second)
+        next(iter(iterator), None)
+        assert_all_same(list(iterator), expected)
+
+    def test_iteration_ends_for_good(self, iterator: DatasetIterator[Any], expected: Samples) -> None:
+        """StopIteration comes once all samples were given, and again when asked again."""
+        running = iter(iterator)
+        assert iter(running) is running
+        for _ in expected:
+            next(running)
+        for _ in range(2):
+            with pytest.raises(StopIteration):
+                next(running)
+
+    def test_batches_equal_indexing(self, iterator: DatasetIterator[Any], expected: Samples) -> None:
+        """Shuffled, with repeats, negative, as a list, a range or an array, and empty."""
+        length = len(expected)
+        batches = [[], list(range(length)), shuffled(range(length)), shuffled(range(-length, length)) * 2]
+        batches += [[0] * 5, [-1, 0, -1], [length // 2]] if length else []
+        for batch in batches:
+            wanted = [expected[index] for index in batch]
+            assert_all_same(iterator.__getitems__(batch), wanted)
+            assert_all_same(iterator.__getitems__(tuple(batch)), wanted)
+            assert_all_same(iterator.__getitems__(np.array(batch, dtype=np.int32)), wanted)
+        assert_all_same(iterator.__getitems__(range(length)[::-1]), expected[::-1])
+
+    @pytest.mark.parametrize("batch", [[True, False], [0.0], [[0]], ["0"], [None], 0, {0}], ids=repr)
+    def test_batches_of_anything_else_are_a_type_error(self, iterator: DatasetIterator[Any], batch: Any) -> None:
+        """What is no row of integers is refused before anything is read."""
+        with pytest.raises(TypeError):
+            iterator.__getitems__(batch)
+
+    def test_samples_belong_to_the_caller(self, iterator: DatasetIterator[Any], expected: Samples) -> None:
+        """Who changes a sample in place (where that can be done) changes nothing that is read later."""
+        for index in range(len(expected)):
+            for sample in (iterator[index], *iterator.__getitems__([index, index])):
+                for value in sample:
+                    if isinstance(value, np.ndarray) and value.flags.writeable and not value.dtype.hasobject:
+                        nothing = np.zeros_like(value)
+                        value[...] = np.ones_like(value) if np.array_equal(value, nothing) else nothing
+            assert_same(iterator[index], expected[index], f"sample {index}, changed by a caller before")
+
+    # Targets and meta
+
+    def test_targets_are_those_of_the_samples(self, iterator: DatasetIterator[Any], expected: Samples) -> None:
+        """All labels as one array, which is the caller's own."""
+        wanted = [sample[iterator.meta.target_pos] for sample in expected]
+        targets = iterator.targets()
+        assert isinstance(targets, np.ndarray)
+        assert len(targets) == len(wanted)
+        assert_all_same(targets, wanted)
+        if targets.flags.writeable and len(targets):
+            targets[...] = targets[::-1].copy()
+            assert_all_same(iterator.targets(), wanted)
+
+    def test_targets_of_a_view(self, iterator: DatasetIterator[Any], expected: Samples) -> None:
+        """Labels follow their samples."""
+        chosen = shuffled(range(len(expected))) * 2
+        wanted = [expected[index][iterator.meta.target_pos] for index in chosen]
+        assert_all_same(iterator.view(chosen).targets(), wanted)
+
+    def test_meta_describes_the_samples(self, iterator: DatasetIterator[Any], expected: Samples) -> None:
+        """Its positions lie within each sample, and numbers of classes within the names."""
+        meta = iterator.meta
+        assert isinstance(meta, DatasetMeta)
+        for sample in expected:
+            assert len(sample) > max(meta.positions)
+            target = sample[meta.target_pos]
+            if meta.class_names is not None and isinstance(target, (int, np.integer)):
+                assert 0 <= target < len(meta.class_names)
+
+    def test_underlying_iterators(self, iterator: DatasetIterator[Any]) -> None:
+        """A tuple of iterators."""
+        assert isinstance(iterator.underlying_iterators, tuple)
+        assert all(isinstance(part, DatasetIterator) for part in iterator.underlying_iterators)
+
+    def test_repr_is_one_line_that_says_what_it_is(self, iterator: DatasetIterator[Any], expected: Samples) -> None:
+        """Class, name and length."""
+        text = repr(iterator)
+        assert type(iterator).__name__ in text
+        assert iterator.meta.name in text
+        assert str(len(expected)) in text
+        assert "\n" not in text
+
+    # Stacks on it
+
+    def test_slices_are_views(self, iterator: DatasetIterator[Any], expected: Samples) -> None:
+        """Any slice that a list takes."""
+        length = len(expected)
+        ends = [None, 0, 1, length // 2, length, length + 5, -1, -length, -length - 5]
+        for start, stop, step in product(ends, ends, (None, 2, -1, -3)):
+            view = iterator[start:stop:step]
+            assert isinstance(view, DatasetIteratorView)
+            assert len(view) == len(expected[start:stop:step]), (start, stop, step)
+        assert_all_same(list(iterator[length // 3 :]), expected[length // 3 :])
+        assert_all_same(list(iterator[::-2]), expected[::-2])
+
+    def test_views(self, iterator: DatasetIterator[Any], expected: Samples) -> None:
+        """By indices and by mask, and a view of a view."""
+        length = len(expected)
+        chosen = shuffled(range(-length, length))
+        wanted = [expected[index] for index in chosen]
+        view = iterator.view(chosen)
+        assert_all_same(list(view), wanted)
+        assert_all_same(list(view.view(range(len(wanted))[::-1])), wanted[::-1])
+        mask = np.arange(length) % 3 == 1
+        assert_all_same(list(iterator.view(mask)), expected[1::3])
+        with pytest.raises(ValueError, match="mask"):
+            iterator.view(np.ones(length + 1, dtype=bool))
+
+    def test_shuffles(self, iterator: DatasetIterator[Any], expected: Samples) -> None:
+        """Every sample once, the same order each time, another one in another epoch."""
+        length = len(expected)
+        order = ShuffledDatasetIterator(_Counting(length), seed=7).__getitems__(range(length))
+        wanted = [expected[index] for index, _, _ in order]
+        assert sorted(index for index, _, _ in order) == list(range(length))
+        assert_all_same(list(iterator.shuffle(7)), wanted)
+        assert_all_same(iterator.shuffle(7, epoch=3).at_epoch(0).__getitems__(range(length)), wanted)
+
+    def test_joined(self, iterator: DatasetIterator[Any], expected: Samples) -> None:
+        """With itself, and with a view of itself."""
+        joined = iterator + iterator[::-1] + iterator
+        wanted = [*expected, *expected[::-1], *expected]
+        assert isinstance(joined, CombinedDatasetIterator)
+        assert_all_same(list(joined), wanted)
+        chosen = shuffled(range(len(wanted)))
+        assert_all_same(joined.__getitems__(chosen), [wanted[index] for index in chosen])
+
+    def test_in_memory(self, iterator: DatasetIterator[Any], expected: Samples) -> None:
+        """The same samples, read once."""
+        kept = iterator.in_memory()
+        assert kept.meta == iterator.meta
+        assert_all_same(list(kept), expected)
+        assert_all_same([kept[index] for index in range(len(expected))], expected)
+
+    # Elsewhere
+
+    def test_pickle(self, iterator: DatasetIterator[Any], expected: Samples) -> None:
+        """Fresh, after reading, and once more."""
+        fresh = pickle.dumps(iterator)
+        list(iterator)
+        for pickled in (fresh, pickle.dumps(iterator), pickle.dumps(pickle.loads(fresh))):
+            copy = pickle.loads(pickled)
+            assert type(copy) is type(iterator)
+            assert copy.meta == iterator.meta
+            assert_all_same(list(copy), expected)
+
+    @pytest.mark.parametrize("method", START_METHODS)
+    def test_child_processes(self, iterator: DatasetIterator[Any], expected: Samples, method: str) -> None:
+        """Two children after each other get what the parent gets, which has read before and reads on after."""
+        chosen = shuffled(range(len(expected)))
+        wanted = [expected[index] for index in chosen]
+        assert_all_same(iterator.__getitems__(chosen), wanted)
+        for _ in range(2):
+            batch, singly, targets = in_child(method, read_in_every_way, iterator, chosen)
+            assert_all_same(batch, wanted)
+            assert_all_same(singly, wanted)
+            assert_all_same(targets, [sample[iterator.meta.target_pos] for sample in expected])
+        assert_all_same(iterator.__getitems__(chosen), wanted)
+
+    def test_threads(self, iterator: DatasetIterator[Any], expected: Samples) -> None:
+        """Eight at once, each in its own order, in batches and one by one."""
+        barrier = threading.Barrier(8)
+
+        def read(seed: int) -> None:
+            chosen = shuffled(range(len(expected)), seed)
+            barrier.wait(30)
+            for _ in range(3):
+                batch, singly, _ = read_in_every_way(iterator, chosen)
+                assert_all_same(batch, [expected[index] for index in chosen])
+                assert_all_same(singly, [expected[index] for index in chosen])
+
+        with ThreadPoolExecutor(8) as pool:
+            for done in [pool.submit(read, seed) for seed in range(8)]:
+                done.result(120)
+
+
+def read_in_every_way(iterator: DatasetIterator[Any], indices: Sequence[int]) -> tuple[Samples, Samples, Any]:
+    """A batch, the same samples one by one, and the targets: what a child process of a test does."""
+    return iterator.__getitems__(indices), [iterator[index] for index in indices], iterator.targets()
+
+
+def shuffled(indices: Sequence[int], seed: int = 0) -> list[int]:
+    """The indices in a random order, the same for the same seed."""
+    return random.Random(seed).sample(indices, len(indices))
+
+
+def assert_all_same(actual: Sequence[Any] | np.ndarray[Any, Any], expected: Sequence[Any]) -> None:
+    """As many, and each the same."""
+    assert len(actual) == len(expected), f"{len(actual)} samples instead of {len(expected)}"
+    for position, (one, other) in enumerate(zip(actual, expected, strict=True)):
+        assert_same(one, other, f"sample at position {position}")
+
+
+def assert_same(actual: Any, expected: Any, what: str = "sample") -> None:
+    """Equal through tuples, lists and mappings; arrays in type, shape and elements; NaN equals NaN.
+
+    Example:
+        >>> assert_same((np.array([1.0, np.nan]), "a"), (np.array([1.0, np.nan]), "a"))
+        >>> assert_same((np.array([1, 2]),), (np.array([1, 3]),))  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        AssertionError: sample[0] is array([1, 2]), not array([1, 3])...
+    """
+    message = f"{what} is {actual!r:.200}, not {expected!r:.200}"
+    if isinstance(expected, (tuple, list)):
+        assert type(actual) is type(expected), message
+        assert len(actual) == len(expected), message
+        for position, (one, other) in enumerate(zip(actual, expected, strict=True)):
+            assert_same(one, other, f"{what}[{position}]")
+    elif isinstance(expected, dict):
+        assert isinstance(actual, dict), message
+        assert actual.keys() == expected.keys(), message
+        for key, other in expected.items():
+            assert_same(actual[key], other, f"{what}[{key!r}]")
+    elif isinstance(expected, np.ndarray) or hasattr(expected, "__array__"):
+        one, other = np.asarray(actual), np.asarray(expected)
+        if isinstance(expected, np.ndarray):
+            assert isinstance(actual, np.ndarray), message
+            assert one.dtype == other.dtype, f"{message}: {one.dtype} instead of {other.dtype}"
+        assert one.shape == other.shape, f"{message}: shape {one.shape} instead of {other.shape}"
+        if other.dtype.hasobject:
+            assert_same(one.tolist(), other.tolist(), what)
+        else:
+            numbers = other.dtype.kind in "fc"
+            assert np.array_equal(one, other, equal_nan=numbers), message
+    else:
+        assert not isinstance(actual, np.ndarray), message
+        assert actual == expected or (actual != actual and expected != expected), message
+
+
+class _Indexing:
+    """An integer of somebody else's making."""
+
+    def __init__(self, index: int) -> None:
+        self._index = index
+
+    def __index__(self) -> int:
+        return self._index
+
+
+class _Counting(DatasetIterator[tuple[int, None, None]]):
+    """Samples that are their own indices: they show an order."""
+
+    def __init__(self, length: int) -> None:
+        super().__init__(DatasetMeta("counting", "counting"))
+        self._length = length
+
+    def __len__(self) -> int:
+        return self._length
+
+    def _samples(self, indices: IndexArray) -> list[tuple[int, None, None]]:
+        return [(index, None, None) for index in indices.tolist()]

@@ -1,0 +1,62 @@
+"""The code blocks of README and docs run: Python in one namespace a page, `datastack-fs` lines in a shell."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(python|bash|yaml|toml)(?: title=\"(.+?)\")?\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def servers(seaweed, fake_gcs, mongod, monkeypatch):
+    """The addresses that the pages use lead to this run's servers, as a user's environment would say."""
+    seaweed.make_bucket("lab")
+    fake_gcs.make_bucket("lab")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", seaweed.endpoint_url)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", seaweed.key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", seaweed.secret)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", fake_gcs.endpoint_url)
+    monkeypatch.setenv("MONGODB_PASSWORD", "unused")
+    return {"localhost:27017": f"127.0.0.1:{mongod.port}"}
+
+
+@pytest.mark.xdist_group("docs")
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_code_blocks_run(page, servers, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = page.read_text()
+    for ours, theirs in servers.items():
+        text = text.replace(ours, theirs)
+    namespace = {"__name__": "page"}
+    for match in BLOCK.finditer(text):
+        language, title, code = match.groups()
+        line = text[: match.start()].count("\n") + 2
+        if language == "python":
+            exec(compile("\n" * (line - 1) + code, str(page), "exec"), namespace)
+        elif language == "bash":
+            run_commands(code)
+        elif title:
+            Path(title).write_text(code)
+
+
+def run_commands(code):
+    """Runs the lines that begin with the library's own command; a prepare of its own folder comes once only."""
+    command = Path(sys.executable).with_name("datastack-fs")
+    assert command.exists() or shutil.which("datastack-fs"), "the package is not installed with the extra cli"
+    for line in code.replace("\\\n", " ").splitlines():
+        words = shlex.split(line, comments=True)
+        if words[:1] != ["datastack-fs"] or "prod" in words:
+            continue
+        done = subprocess.run(
+            [str(command), *words[1:]], capture_output=True, text=True, check=False, env=os.environ, timeout=120
+        )
+        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"

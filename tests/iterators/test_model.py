@@ -1,0 +1,70 @@
+"""Random stacks against a plain list: whatever is put on whatever, every way to read gives what the list gives."""
+
+import pickle
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from iterators.leaves import RecordingLeaf
+
+from datastack_fs.iterators import CombinedDatasetIterator, SequenceDatasetIterator
+from datastack_fs.iterators.shuffled import permutation
+
+
+def indices_into(length):
+    return st.lists(st.integers(-length, length - 1), max_size=12) if length else st.just([])
+
+
+@st.composite
+def leaves(draw):
+    length, start = draw(st.integers(0, 12)), draw(st.integers(0, 1000))
+    leaf = RecordingLeaf(length, start)
+    if draw(st.booleans()):
+        samples = leaf.expected()
+        numbers, classes = [sample[0] for sample in samples], [sample[1] for sample in samples]
+        return SequenceDatasetIterator(numbers, classes, "raw"), samples
+    return leaf, leaf.expected()
+
+
+@st.composite
+def stacked(draw, below):
+    iterator, samples = draw(below)
+    length = len(samples)
+    kind = draw(st.sampled_from(["view", "mask", "slice", "shuffle", "epoch", "memory", "pickle", "add", "combine"]))
+    if kind == "view":
+        chosen = draw(indices_into(length))
+        return iterator.view(chosen), [samples[index] for index in chosen]
+    if kind == "mask":
+        mask = draw(st.lists(st.booleans(), min_size=length, max_size=length))
+        return iterator.view(mask), [sample for sample, chosen in zip(samples, mask, strict=True) if chosen]
+    if kind == "slice":
+        part = draw(st.slices(length))
+        return iterator[part], samples[part]
+    if kind in ("shuffle", "epoch"):
+        seed, epoch = draw(st.integers(0, 2**70)), draw(st.integers(0, 5))
+        order = permutation(length, seed, epoch).tolist()
+        shuffled = iterator.shuffle(seed, epoch) if kind == "shuffle" else iterator.shuffle(seed, 9).at_epoch(epoch)
+        return shuffled, [samples[index] for index in order]
+    if kind == "memory":
+        return iterator.in_memory(), samples
+    if kind == "pickle":
+        return pickle.loads(pickle.dumps(iterator)), samples
+    other, more = draw(below)
+    if kind == "add":
+        return iterator + other, samples + more
+    return CombinedDatasetIterator([other, iterator, other]), more + samples + more
+
+
+STACKS = st.recursive(leaves(), stacked, max_leaves=12)
+
+
+@settings(max_examples=400, deadline=None)
+@given(STACKS, st.data())
+def test_a_stack_equals_its_list(stack, data):
+    iterator, samples = stack
+    assert len(iterator) == len(samples)
+    assert list(iterator) == samples
+    assert iterator.targets().tolist() == [sample[1] for sample in samples]
+    batch = data.draw(indices_into(len(samples)))
+    assert iterator.__getitems__(batch) == [samples[index] for index in batch]
+    assert [iterator[index] for index in batch] == [samples[index] for index in batch]
+    assert list(pickle.loads(pickle.dumps(iterator))) == samples
