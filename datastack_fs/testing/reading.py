@@ -144,7 +144,7 @@ class StorageReadingTests:
             with pytest.raises(type(expected)):
                 shared_connector.has_resource(text)
         else:
-            assert shared_connector.has_resource(text) is False
+            assert shared_connector.has_resource(text) is (text == "there")
 
     def test_keeps_unusual_names_apart(self, fill: Any) -> None:
         contents = {name: name.encode() for name in self.unusual}
@@ -450,7 +450,7 @@ class StorageReadingTests:
 
     @pytest.fixture
     def shared_connector(self, fill: Any) -> Iterator[StorageConnector]:
-        with fill({"zzz-there": b"1"}) as connector:
+        with fill({"there": b"1"}) as connector:
             yield connector
 
 

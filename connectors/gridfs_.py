@@ -1,0 +1,150 @@
+"""A bucket of MongoDB's GridFS, as a storage connector over ``GridFSFileSystem``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qs, unquote
+
+from datastack_fs.credentials import EnvironmentText, redact
+from datastack_fs.errors import ConfigError, DatasetFileCorruptError, DatastackError, MissingDependencyError
+from datastack_fs.resource import Range, ResourceInfo
+from datastack_fs.storage import DEADLINE, StorageConnector
+
+try:
+    from bson import json_util
+
+    from datastack_fs.connectors.gridfs_chunks import CorruptGridFileError
+    from datastack_fs.connectors.gridfs_filesystem import CHUNK_SIZE, GridFSFileSystem
+except ModuleNotFoundError as error:
+    raise MissingDependencyError(
+        "mongodb:// needs pymongo: pip install 'datastack-fs[mongodb]'", name=error.name
+    ) from error
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from datastack_fs.writing import Upload
+
+STALL_TIMEOUT: Final = 15.0
+BUCKET: Final = "fs"
+
+_URL = re.compile(r"(?P<server>mongodb(?:\+srv)?://[^/]+)/(?P<path>[^?]*)(?:\?(?P<query>.*))?", re.DOTALL)
+
+
+class GridFSStorageConnector(StorageConnector):
+    """A GridFS bucket of a MongoDB database.
+
+    A write makes a new revision, which its files document publishes, and then removes those that it replaces. A reader
+    is pinned to its revision's ``_id``. The database and the bucket come with the first write, as MongoDB has it.
+
+    Args:
+        url: ``mongodb://`` or ``mongodb+srv://`` connection string with the database, and any of MongoDB's options.
+        bucket: GridFS bucket; files that other programs put there are read as they are.
+        chunk_size: bytes of a chunk of what is written. 64 KiB suits random access, 1 MiB is the most that pays.
+        read_only: refuse every write.
+        deadline: seconds without progress after which an operation gives up.
+
+    Example:
+        >>> GridFSStorageConnector("mongodb://ann:s3cret@127.0.0.1:27017/lab")
+        GridFSStorageConnector('mongodb://ann:***@127.0.0.1:27017/lab?bucket=fs')
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        bucket: str = BUCKET,
+        chunk_size: int = CHUNK_SIZE,
+        read_only: bool = False,
+        deadline: float = DEADLINE,
+    ) -> None:
+        match = _URL.fullmatch(url)
+        if not isinstance(url, EnvironmentText) and not (match and match["path"]):
+            raise ConfigError(f"{redact(url)} names no database: mongodb://host:27017/database")
+        shown = f"{match['server']}/{match['path']}?bucket={bucket}" if match else url
+        super().__init__(redact(shown), read_only=read_only, deadline=deadline)
+        self._fs = GridFSFileSystem(
+            url,
+            bucket=bucket,
+            chunk_size=chunk_size,
+            connect_timeout=min(5.0, deadline),
+            timeout=min(STALL_TIMEOUT, deadline),
+            deadline=deadline,
+            skip_instance_cache=True,
+        )
+
+    @classmethod
+    def from_url(cls, url: str, **options: Any) -> Self:
+        """``mongodb://host/database?bucket=fs``; what else is in the query goes to MongoDB's own driver."""
+        match = _URL.fullmatch(url)
+        if match is None:
+            return cls(url, **options)
+        parameters = [part for part in (match["query"] or "").split("&") if part]
+        ours = [part for part in parameters if part.startswith("bucket=")]
+        if ours:
+            options.setdefault("bucket", parse_qs(ours[-1])["bucket"][0])
+        query = "&".join(part for part in parameters if part not in ours)
+        return cls(type(url)(f"{match['server']}/{match['path']}{'?' if query else ''}{query}"), **options)
+
+    @classmethod
+    def split_url(cls, url: str) -> tuple[str, str]:
+        """``mongodb://host/database/identifier?bucket=fs``; the identifier is taken literally."""
+        match = _URL.fullmatch(url)
+        if match is None:
+            return url, ""
+        database, _, identifier = match["path"].partition("/")
+        query = f"?{match['query']}" if match["query"] else ""
+        return f"{match['server']}/{unquote(database)}{query}", identifier
+
+    def close(self) -> None:  # noqa: D102
+        self._fs.close()
+
+    def _stat(self, identifier: str) -> ResourceInfo:
+        document = self._fs.store.newest(identifier)
+        if document is None:
+            raise FileNotFoundError(identifier)
+        return _describe(document)
+
+    def _read_ranges(self, info: ResourceInfo, ranges: Sequence[Range]) -> Sequence[bytes | Exception]:
+        document = {"filename": info.identifier, "length": info.size, **json_util.loads(info.version)}
+        try:
+            return self._fs.read_ranges(document, ranges)
+        except FileNotFoundError as error:
+            raise self._changed(info.identifier) from error
+
+    def _list(self, prefix: str) -> Iterator[str]:
+        folder = prefix[: prefix.rfind("/") + 1]
+        names = (document["filename"] for document in self._fs.store.listing(folder))
+        return (name for name in names if name.startswith(prefix))
+
+    def _publish(self, identifier: str, upload: Upload, overwrite: bool) -> ResourceInfo:
+        def metadata() -> Mapping[str, Any]:
+            return {"checksum": upload.checksum}
+
+        return _describe(self._fs.write(identifier, upload.blocks(), metadata=metadata, overwrite=overwrite))
+
+    def _delete(self, identifier: str) -> None:
+        self._fs.store.remove([identifier])
+
+    def _sweep(self, older_than: float) -> int:
+        return self._fs.sweep(older_than)
+
+    def _translate(self, error: Exception) -> tuple[type[DatastackError], str] | None:
+        if isinstance(error, CorruptGridFileError):
+            return DatasetFileCorruptError, "the file in GridFS is damaged"
+        return super()._translate(error)
+
+
+def _describe(document: Mapping[str, Any]) -> ResourceInfo:
+    # The version carries the chunk size: with it, a pinned read needs no second look at the files document.
+    version = json_util.dumps({"_id": document["_id"], "chunkSize": document["chunkSize"]})
+    checksum = (document.get("metadata") or {}).get("checksum")
+    return ResourceInfo(
+        document["filename"],
+        int(document["length"]),
+        version,
+        document["uploadDate"],
+        checksum if isinstance(checksum, str) else None,
+    )
