@@ -1,1 +1,175 @@
-"""Any dataset, in any store, through one iterator."""
+"""Any dataset, in any store, through one iterator.
+
+>>> import datastack_fs
+>>> connector = datastack_fs.connect("memory://package-example")
+>>> info = connector.set_resource("birds/owl.txt", b"hoo")
+>>> connector.get_resource("birds/owl.txt").read()
+b'hoo'
+
+The names are loaded when they are used: importing the package imports no other project's.
+"""
+
+# Not typing's: importing typing would take as long as the rest of this package's import.
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from datastack_fs.config import connect, open_dataset, open_resource
+    from datastack_fs.connectors import (
+        ArchiveStorageConnector,
+        FileStorageConnector,
+        FsspecStorageConnector,
+        GCSStorageConnector,
+        GridFSFileSystem,
+        GridFSStorageConnector,
+        HTTPStorageConnector,
+        MemoryStorageConnector,
+        S3StorageConnector,
+    )
+    from datastack_fs.errors import (
+        ConfigError,
+        DatasetFileCorruptError,
+        DatasetNotFoundError,
+        DatastackError,
+        MalformedIdentifierError,
+        MaliciousFilePathError,
+        MissingDependencyError,
+        ReadOnlyStorageError,
+        ResourceChangedError,
+        ResourceConflictError,
+        ResourceExistsError,
+        ResourceNotFoundError,
+        RetrievalError,
+        StorageFullError,
+        StoragePermissionError,
+        StorageUnavailableError,
+        UnknownPluginError,
+        UnsupportedStorageError,
+    )
+    from datastack_fs.factory import DatasetFactory
+    from datastack_fs.iterators import (
+        CombinedDatasetIterator,
+        DatasetIterator,
+        DatasetIteratorView,
+        DatasetMeta,
+        InMemoryDatasetIterator,
+        SequenceDatasetIterator,
+        ShuffledDatasetIterator,
+    )
+    from datastack_fs.preprocessing import Preprocessor
+    from datastack_fs.repository import DatasetRepository, load_dataset
+    from datastack_fs.resource import ResourceInfo, StreamedResource
+    from datastack_fs.retrieval import FileRetriever, HTTPRetriever, ResourceDefinition, Retriever
+    from datastack_fs.storage import StorageConnector
+
+    __version__: str
+
+__all__ = [
+    "ArchiveStorageConnector",
+    "CombinedDatasetIterator",
+    "ConfigError",
+    "DatasetFactory",
+    "DatasetFileCorruptError",
+    "DatasetIterator",
+    "DatasetIteratorView",
+    "DatasetMeta",
+    "DatasetNotFoundError",
+    "DatasetRepository",
+    "DatastackError",
+    "FileRetriever",
+    "FileStorageConnector",
+    "FsspecStorageConnector",
+    "GCSStorageConnector",
+    "GridFSFileSystem",
+    "GridFSStorageConnector",
+    "HTTPRetriever",
+    "HTTPStorageConnector",
+    "InMemoryDatasetIterator",
+    "MalformedIdentifierError",
+    "MaliciousFilePathError",
+    "MemoryStorageConnector",
+    "MissingDependencyError",
+    "Preprocessor",
+    "ReadOnlyStorageError",
+    "ResourceChangedError",
+    "ResourceConflictError",
+    "ResourceDefinition",
+    "ResourceExistsError",
+    "ResourceInfo",
+    "ResourceNotFoundError",
+    "RetrievalError",
+    "Retriever",
+    "S3StorageConnector",
+    "SequenceDatasetIterator",
+    "ShuffledDatasetIterator",
+    "StorageConnector",
+    "StorageFullError",
+    "StoragePermissionError",
+    "StorageUnavailableError",
+    "StreamedResource",
+    "UnknownPluginError",
+    "UnsupportedStorageError",
+    "connect",
+    "load_dataset",
+    "open_dataset",
+    "open_resource",
+]
+
+_MODULES = {
+    "config": ("connect", "open_dataset", "open_resource"),
+    "connectors": (
+        "ArchiveStorageConnector",
+        "FileStorageConnector",
+        "FsspecStorageConnector",
+        "GCSStorageConnector",
+        "GridFSFileSystem",
+        "GridFSStorageConnector",
+        "HTTPStorageConnector",
+        "MemoryStorageConnector",
+        "S3StorageConnector",
+    ),
+    "errors": tuple(name for name in __all__ if name.endswith("Error")),
+    "factory": ("DatasetFactory",),
+    "iterators": (
+        "CombinedDatasetIterator",
+        "DatasetIterator",
+        "DatasetIteratorView",
+        "DatasetMeta",
+        "InMemoryDatasetIterator",
+        "SequenceDatasetIterator",
+        "ShuffledDatasetIterator",
+    ),
+    "preprocessing": ("Preprocessor",),
+    "repository": ("DatasetRepository", "load_dataset"),
+    "resource": ("ResourceInfo", "StreamedResource"),
+    "retrieval": ("FileRetriever", "HTTPRetriever", "ResourceDefinition", "Retriever"),
+    "storage": ("StorageConnector",),
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> "Any":
+    if name == "__version__":
+        found: Any = _version()
+    elif name in _HOMES:
+        from importlib import import_module
+
+        found = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = found
+    return found
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("datastack-fs")
+    except PackageNotFoundError:  # a source tree that is not installed
+        return "0+unknown"
+
+
+def __dir__() -> "list[str]":
+    return sorted({*globals(), *__all__, "__version__"})

@@ -55,11 +55,13 @@ def has_reference(text: str) -> bool:
 
 
 def expand(value: Any) -> Any:
-    """A value, or mapping of values, with every ``EnvironmentText`` in it read from the environment."""
+    """A value, or mapping or list of values, with every ``EnvironmentText`` in it read from the environment."""
     if isinstance(value, EnvironmentText):
         return value.expand()
     if isinstance(value, Mapping):
         return {key: expand(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [expand(item) for item in value]
     return value
 
 

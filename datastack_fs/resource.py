@@ -42,6 +42,10 @@ class ResourceOpener(Protocol):
 
     def get_resource(self, identifier: str, *, info: ResourceInfo | None = None) -> StreamedResource: ...  # noqa: D102
 
+    def get_ranges(  # noqa: D102
+        self, identifier: str, ranges: Sequence[Range], *, info: ResourceInfo | None = None
+    ) -> list[bytes]: ...
+
 
 class StreamedResource(io.BufferedReader):
     r"""A stored resource as a Python binary file, opened lazily and pinned to one version.
@@ -74,6 +78,11 @@ class StreamedResource(io.BufferedReader):
         self._prefetch = getattr(raw, "prefetch", None)
         self.local_path: str | None = getattr(raw, "local_path", None)
         """The path of the bytes when they are a file of this machine, else None."""
+
+    @property
+    def connector(self) -> ResourceOpener:
+        """The store that it came from: with ``info`` it gives the same version again, also after this was closed."""
+        return self._opener
 
     @property
     def identifier(self) -> str:

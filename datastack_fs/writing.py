@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import BinaryIO, Final, TypeAlias, cast
 
@@ -77,7 +77,7 @@ class Upload:
             start = file.tell()
             for _ in self.blocks():
                 pass
-            yield Staged(file, self.size, self.checksum, start)
+            yield Staged(file, self.size, self.checksum, start, self._noting)
         else:
             with tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES, prefix="datastack-") as spool:
                 for block in self.blocks():
@@ -93,11 +93,16 @@ class Upload:
         return seekable is not None and bool(seekable())
 
     def _guarded(self) -> Iterator[bytes]:
-        try:
+        with self._noting():
             yield from self.blocks_of(self._source)
+
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        try:
+            yield
         except GeneratorExit:
             raise
-        except BaseException as error:
+        except BaseException as error:  # whatever it is, it is the source's and passes on
             self.error = error
             raise
 
@@ -130,6 +135,7 @@ class Staged:
     size: int
     checksum: str
     start: int = 0
+    noting: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def parts(self, size: int) -> Iterator[bytes]:
         """Yields the bytes in parts of ``size``; they are hashed again, for the source may have changed meanwhile.
@@ -137,7 +143,8 @@ class Staged:
         Raises:
             DatasetFileCorruptError: instead of ending, if they are not the bytes that were staged.
         """
-        self.file.seek(self.start)
+        with self.noting():
+            self.file.seek(self.start)
         hashing = Hashing()
         while hashing.size < self.size:
             part = self._read(min(size, self.size - hashing.size))
@@ -153,7 +160,8 @@ class Staged:
 
     def _read(self, size: int) -> bytes:
         pieces = []
-        while size and (piece := self.file.read(size)):
-            pieces.append(piece)
-            size -= len(piece)
+        with self.noting():
+            while size and (piece := self.file.read(size)):
+                pieces.append(piece)
+                size -= len(piece)
         return b"".join(pieces)

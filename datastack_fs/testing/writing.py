@@ -338,8 +338,13 @@ class StorageConnectorTests(StorageReadingTests):
             with pytest.raises(ResourceNotFoundError):
                 connector.delete_resource(name)
         connector.delete_resource("a/d")
-        connector.set_resource("a", b"a resource where a folder was")
-        assert read_all(connector, "a") == b"a resource where a folder was"
+        assert list(connector.list_resources()) == []
+
+    def test_a_resource_takes_the_place_of_an_emptied_folder(self, connector: StorageConnector) -> None:
+        connector.set_resource("a/b/c", b"1")
+        connector.delete_resource("a/b/c")
+        connector.set_resource("a", b"2")
+        assert read_all(connector, "a") == b"2"
 
     def test_lists_many(self, connector: StorageConnector) -> None:
         names = sorted(f"many/{number % 7}/{number:04}" for number in range(self.many))

@@ -1,0 +1,52 @@
+"""``show``."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from typing import Any
+
+import click
+
+from datastack_fs import config
+from datastack_fs.cli.drawing import draw, save_picture
+from datastack_fs.cli.examples import command
+from datastack_fs.cli.options import storage_options
+from datastack_fs.registry import dataset_factory
+
+
+@command(
+    "datastack-fs show digits --split train --index 0",
+    "datastack-fs show digits --index -1 --out sample.png",
+)
+@click.argument("name")
+@click.option("--split", default="train", show_default=True, help="Which part of the dataset.")
+@click.option("--index", default=0, show_default=True, help="Which sample; negative ones count from the end.")
+@storage_options
+@click.option(
+    "--out", type=click.Path(dir_okay=False, writable=True), help="Write a picture (.png, .svg, .pdf) instead."
+)
+def show(name: str, split: str, index: int, storage: str | None, options: dict[str, Any], out: str | None) -> None:
+    """Draw a sample in the terminal, or as a picture.
+
+    NAME is one of those that "datastack-fs datasets" lists.
+    """
+    factory_class = dataset_factory(name)
+    with config.connect(storage, **options) as connector:
+        iterator, meta = factory_class(connector).get_dataset_iterator(config={"split": split})
+        if not -len(iterator) <= index < len(iterator):
+            raise click.BadParameter(f"{split} has {len(iterator):,} samples", param_hint="--index")
+        row = iterator[index]
+    sample, target = row[meta.sample_pos], row[meta.target_pos]
+    class_name = meta.class_names[int(target)] if meta.class_names else str(target)
+    named = "" if class_name == str(target) else f" ({class_name})"
+    label = f"{name} {split}[{index}]: target {target}{named}"
+    if out is not None:
+        save_picture(sample, label, out)
+        click.echo(f"wrote {out}")
+        return
+    columns = shutil.get_terminal_size().columns
+    colors = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    click.echo(draw(sample, columns=columns, colors=colors, encoding=sys.stdout.encoding or "ascii"))
+    click.echo(f"{label}; shape {sample.shape}, {sample.dtype}")

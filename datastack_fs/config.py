@@ -1,0 +1,230 @@
+"""Where data is kept: a store by URL, by profile or by default, and resources and datasets in it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from datastack_fs import registry
+from datastack_fs.credentials import expand, redact
+from datastack_fs.errors import ConfigError, UnknownPluginError
+from datastack_fs.plugins import check_options
+from datastack_fs.profiles import Profile, load_configuration, make_profile
+from datastack_fs.storage import StorageConnector
+
+if TYPE_CHECKING:
+    from datastack_fs.iterators.base import DatasetIterator
+    from datastack_fs.resource import StreamedResource
+
+Storage: TypeAlias = "str | os.PathLike[str] | Mapping[str, Any] | StorageConnector"
+"""Whatever names a store."""
+
+STORAGE_VARIABLE: Final = "DATASTACK_STORAGE"
+DEFAULT_FOLDER: Final = "./datasets"
+
+_PROFILE_KEYS = {"url", "options", "read_only"}
+
+
+def connect(storage: Storage | None = None, /, **options: Any) -> StorageConnector:
+    """The connector of a store.
+
+    Args:
+        storage: one of
+
+            - a URL (``s3://bucket/prefix``, ``mongodb://host/db?bucket=fs``, ``zip::./birds.zip``, …);
+            - the name of a profile of the configuration file;
+            - a path: text with a ``/`` in it (``./datasets``), or a ``pathlib.Path``;
+            - a mapping with ``url``, and either ``options`` and ``read_only`` or the options themselves;
+            - a connector, which is returned as it is;
+            - None: what ``$DATASTACK_STORAGE`` says, else the configuration file's ``default``, else ``./datasets``.
+        **options: keyword arguments of the connector's class. They win over the profile's, and those over what the
+            store's own SDK finds in the environment.
+
+    Raises:
+        UnknownPluginError: a bare word that is no profile, or a scheme without a connector.
+        ConfigError: a broken configuration file, an unknown option, a variable that is not set.
+        MissingDependencyError: the store needs a package; the message says how to install it.
+
+    Example:
+        >>> connect("memory://config-example")
+        MemoryStorageConnector('memory://config-example')
+        >>> connect({"url": "memory://config-example", "read_only": True})
+        MemoryStorageConnector('memory://config-example', read_only=True)
+    """
+    return _connect(_target(storage), options)
+
+
+def open_resource(url: str | os.PathLike[str], *, storage: Storage | None = None, **options: Any) -> StreamedResource:
+    """Opens a resource lazily, as a binary file.
+
+    Args:
+        url: a resource's URL (``s3://lab/birds/train.h5``), or the path of a file. With ``storage`` it is an
+            identifier in that store instead.
+        storage: a store, as ``connect`` takes it.
+        **options: keyword arguments of the connector's class.
+
+    Raises:
+        ResourceNotFoundError: there is none of that name.
+
+    Example:
+        >>> info = connect("memory://config-example").set_resource("birds/owl.txt", b"hoo")
+        >>> open_resource("memory://config-example/birds/owl.txt").read()
+        b'hoo'
+        >>> open_resource("birds/owl.txt", storage="memory://config-example").read()
+        b'hoo'
+    """
+    target, identifier = _locate(url, storage)
+    return _open(target, identifier, options)
+
+
+def open_dataset(
+    url: str | os.PathLike[str],
+    *,
+    format: str | None = None,  # noqa: A002
+    storage: Storage | None = None,
+    **options: Any,
+) -> DatasetIterator[Any]:
+    """Opens a file of samples, lazily; its format is told by its first bytes, else by its ending.
+
+    Args:
+        url: as for ``open_resource``.
+        format: the name of the format (``hdf5``, ``npy``, …), to tell it outright.
+        storage: as for ``open_resource``.
+        **options: keyword arguments of the connector's class, and of the format's iterator; a name that both know is
+            the connector's.
+
+    Raises:
+        ResourceNotFoundError: there is none of that name.
+        UnknownPluginError: the format is not known.
+        ConfigError: an option that neither connector nor format knows.
+    """
+    target, identifier = _locate(url, storage)
+    taker, known = _taker(target)
+    of_connector = {name: value for name, value in options.items() if known is None or name in known}
+    of_format = {name: value for name, value in options.items() if name not in of_connector}
+    resource = _open(target, identifier, of_connector)
+    try:
+        name, iterator_class = registry.format_for(resource, format)
+        check_options(of_format, {taker: known, name: registry.format_options(iterator_class)})
+        return registry.open_format(resource, name, **of_format)
+    except BaseException:
+        resource.close()
+        raise
+
+
+def locate(url: str | os.PathLike[str], storage: Storage | None = None, **options: Any) -> tuple[StorageConnector, str]:
+    """The connector and the identifier that a resource's URL stands for; nothing is read.
+
+    Example:
+        >>> locate("memory://config-example/birds/owl.txt")
+        (MemoryStorageConnector('memory://config-example'), 'birds/owl.txt')
+    """
+    target, identifier = _locate(url, storage)
+    return _connect(target, options), identifier
+
+
+def find_profile(storage: str | os.PathLike[str] | Mapping[str, Any] | None) -> Profile:
+    """What ``connect`` would connect to."""
+    if storage is None:
+        return _default_profile()
+    if isinstance(storage, Mapping):
+        return _mapped_profile(storage)
+    if isinstance(storage, os.PathLike):
+        return Profile("storage", os.path.abspath(os.path.expanduser(os.fspath(storage))))
+    if not isinstance(storage, str):
+        raise TypeError(f"a storage is a URL, profile name, path, mapping or connector, not {type(storage).__name__}")
+    if _is_address(storage):
+        return Profile("storage", storage)
+    return load_configuration().profile(storage)
+
+
+def _default_profile() -> Profile:
+    named = os.environ.get(STORAGE_VARIABLE)
+    if named:
+        try:
+            return find_profile(named)
+        except UnknownPluginError as error:
+            raise UnknownPluginError(f"${STORAGE_VARIABLE}: {error}") from None
+    configuration = load_configuration()
+    if configuration.default is not None:
+        return configuration.profile(configuration.default)
+    return Profile("storage", DEFAULT_FOLDER)
+
+
+def _mapped_profile(storage: Mapping[str, Any]) -> Profile:
+    url = storage.get("url")
+    if not isinstance(url, (str, os.PathLike)):
+        raise ConfigError(f"a storage mapping has a url; found the keys {', '.join(map(str, storage)) or 'none'}")
+    options = storage.get("options")
+    if options is None:
+        options = {key: value for key, value in storage.items() if key not in _PROFILE_KEYS}
+    elif not isinstance(options, Mapping):
+        raise ConfigError(f"options of a storage mapping are keys and values, not {type(options).__name__}")
+    else:
+        check_options(dict.fromkeys(storage), {"a storage mapping": frozenset(_PROFILE_KEYS)})
+    read_only = storage.get("read_only")
+    if not (read_only is None or isinstance(read_only, bool)):
+        raise ConfigError(f"read_only of a storage mapping is true or false, not {type(read_only).__name__}")
+    address = url if isinstance(url, str) else os.path.abspath(os.path.expanduser(os.fspath(url)))
+    return make_profile("storage", address, options, read_only)
+
+
+def _target(storage: Storage | None) -> Profile | StorageConnector:
+    return storage if isinstance(storage, StorageConnector) else find_profile(storage)
+
+
+def _locate(url: str | os.PathLike[str], storage: Storage | None) -> tuple[Profile | StorageConnector, str]:
+    address = os.fspath(url)
+    if storage is not None:
+        return _target(storage), address
+    if isinstance(url, os.PathLike):
+        address = os.path.abspath(address)
+    store, identifier = registry.split_resource_url(address)
+    return Profile("storage", store), identifier
+
+
+def _taker(target: Profile | StorageConnector) -> tuple[str, frozenset[str] | None]:
+    """What to call the taker of a store's options, and their names."""
+    if isinstance(target, StorageConnector):
+        return "a connector that is there already", frozenset()
+    url = _store_url(target)
+    return registry.taker_of(url), registry.connector_options(url)
+
+
+def _open(target: Profile | StorageConnector, identifier: str, options: Mapping[str, Any]) -> StreamedResource:
+    connector = _connect(target, options)
+    try:
+        return connector.get_resource(identifier)
+    except BaseException:
+        if connector is not target:
+            connector.close()
+        raise
+
+
+def _connect(target: Profile | StorageConnector, options: Mapping[str, Any]) -> StorageConnector:
+    if isinstance(target, StorageConnector):
+        if options:
+            raise TypeError(f"{target!r} is connected already: it takes no options ({', '.join(options)})")
+        return target
+    target.check_environment(overridden=list(options))
+    read_only = {} if target.read_only is None else {"read_only": target.read_only}
+    return registry.connector_for(_store_url(target), **{**read_only, **target.options, **options})
+
+
+def _store_url(profile: Profile) -> str:
+    """The URL to connect to: without references, unless there is a secret in their values."""
+    url = expand(profile.url)
+    if redact(url) != url:
+        return profile.url
+    chain, separator, last = url.rpartition("::") if registry.url_scheme(url) else ("", "", url)
+    if registry.url_scheme(last) is None:
+        if not _is_address(last):
+            raise ConfigError(f"{profile.place(('url',))}{profile.label}.url: {last!r} is no URL; a folder is ./{last}")
+        last = os.path.join(profile.folder or "", os.path.expanduser(last))
+    return f"{chain}{separator}{last}"
+
+
+def _is_address(text: str) -> bool:
+    """Whether a text is a URL or a path; a bare word is neither."""
+    return registry.url_scheme(text) is not None or os.sep in text or text in {os.curdir, os.pardir, "~"}

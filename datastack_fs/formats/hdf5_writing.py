@@ -1,0 +1,97 @@
+"""Samples and targets stored as HDF5, laid out for reading from remote stores."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from datastack_fs.errors import DatasetFileCorruptError
+from datastack_fs.formats.hdf5 import CLASS_NAMES
+
+if TYPE_CHECKING:
+    from datastack_fs.resource import ResourceInfo
+    from datastack_fs.storage import StorageConnector
+
+CHUNK_BYTES: Final = 64 << 10
+"""Whole samples up to this size make one chunk: small enough for one sample, large enough for one request."""
+
+_LIBVER: Final = ("v110", "v110")  # a compact chunk index, read in one request or two; the default takes twenty
+_BLOCK_BYTES: Final = 4 << 20
+
+
+def store_hdf5(
+    connector: StorageConnector,
+    identifier: str,
+    blocks: Iterable[tuple[npt.NDArray[Any], npt.NDArray[Any]]],
+    length: int,
+    *,
+    class_names: Sequence[str] | None = None,
+) -> ResourceInfo:
+    """Stores samples and their targets as the datasets ``samples`` and ``targets`` of an HDF5 file.
+
+    It is written to a temporary file first, block by block, and then stored all or nothing. The same samples give
+    the same bytes (with one version of HDF5).
+
+    Args:
+        connector: the store.
+        identifier: the name of the resource.
+        blocks: samples and targets, as many rows of each; best ``rows_per_block`` of them.
+        length: how many samples there are in all.
+        class_names: the names of the classes that the targets number.
+
+    Raises:
+        DatasetFileCorruptError: there are fewer samples than ``length``, or more.
+
+    Example:
+        >>> from datastack_fs.connectors.memory import MemoryStorageConnector
+        >>> from datastack_fs.formats.hdf5 import HDF5DatasetIterator
+        >>> connector = MemoryStorageConnector("store-hdf5-example")
+        >>> block = np.zeros((5, 8, 8), dtype=np.uint8), np.arange(5)
+        >>> info = store_hdf5(connector, "birds.h5", [block], 5, class_names=["owl", "wren", "finch", "jay", "robin"])
+        >>> HDF5DatasetIterator(connector.get_resource("birds.h5")).meta.class_names[:2]
+        ('owl', 'wren')
+    """
+    with tempfile.TemporaryDirectory(prefix="datastack-") as folder:
+        path = os.path.join(folder, "dataset.h5")
+        with h5py.File(path, "w", libver=_LIBVER) as file:
+            _fill(file, blocks, length, identifier)
+            if class_names is not None:
+                names = np.array([name.encode() for name in class_names])  # of fixed length: no heap, same bytes
+                file["targets"].attrs.create(CLASS_NAMES, names, dtype=h5py.string_dtype("utf-8", names.itemsize))
+        with open(path, "rb") as stream:
+            return connector.set_resource(identifier, stream)
+
+
+def rows_per_chunk(row_bytes: int) -> int:
+    """How many samples of that size make a chunk."""
+    return max(1, CHUNK_BYTES // max(1, row_bytes))
+
+
+def rows_per_block(row_bytes: int) -> int:
+    """How many samples of that size to write at once: whole chunks of them."""
+    rows = rows_per_chunk(row_bytes)
+    return rows * max(1, _BLOCK_BYTES // max(1, rows * row_bytes))
+
+
+def _fill(
+    file: h5py.File, blocks: Iterable[tuple[npt.NDArray[Any], npt.NDArray[Any]]], length: int, identifier: str
+) -> None:
+    done = 0
+    for block in blocks:
+        for name, rows in zip(("samples", "targets"), block, strict=True):
+            if done == 0:
+                chunk = min(max(1, length), rows_per_chunk(rows.nbytes // max(1, len(rows))))
+                shape = (length, *rows.shape[1:])
+                file.create_dataset(name, shape, rows.dtype, chunks=(chunk, *rows.shape[1:]), track_times=False)
+            if done + len(rows) > length:
+                raise DatasetFileCorruptError(f"{identifier}: more than the {length:,} samples promised")
+            file[name][done : done + len(rows)] = rows
+        done += len(rows)
+    if done != length:
+        raise DatasetFileCorruptError(f"{identifier}: {done:,} samples instead of the {length:,} promised")

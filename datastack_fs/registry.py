@@ -1,0 +1,292 @@
+"""Connectors by URL scheme, formats by first bytes and ending, datasets by name.
+
+Other projects add theirs with entry points in the groups ``datastack_fs.connectors`` (named by scheme),
+``datastack_fs.formats`` (a class with attributes ``endings`` and ``magic``) and ``datastack_fs.datasets``.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from datastack_fs.credentials import expand, redact
+from datastack_fs.errors import ConfigError, DatasetNotFoundError, MissingDependencyError, UnknownPluginError
+from datastack_fs.plugins import Plugin, PluginTable, check_options, closest, keywords, takes_any
+
+if TYPE_CHECKING:
+    from datastack_fs.iterators.base import DatasetIterator
+    from datastack_fs.resource import StreamedResource
+    from datastack_fs.storage import StorageConnector
+
+_PACKAGE = "datastack_fs.connectors"
+_FSSPEC: Final = f"{_PACKAGE}.fsspec_:FsspecStorageConnector"
+
+CONNECTORS: Final = PluginTable(
+    "datastack_fs.connectors",
+    [
+        Plugin("file", f"{_PACKAGE}.file:FileStorageConnector"),
+        Plugin("memory", f"{_PACKAGE}.memory:MemoryStorageConnector"),
+        Plugin("s3", f"{_PACKAGE}.s3:S3StorageConnector", "s3fs", "s3"),
+        Plugin("s3a", f"{_PACKAGE}.s3:S3StorageConnector", "s3fs", "s3"),
+        Plugin("gs", f"{_PACKAGE}.gcs:GCSStorageConnector", "gcsfs", "gcs"),
+        Plugin("gcs", f"{_PACKAGE}.gcs:GCSStorageConnector", "gcsfs", "gcs"),
+        Plugin("mongodb", f"{_PACKAGE}.gridfs_:GridFSStorageConnector", "pymongo", "mongodb"),
+        Plugin("mongodb+srv", f"{_PACKAGE}.gridfs_:GridFSStorageConnector", "pymongo", "mongodb"),
+        Plugin("http", f"{_PACKAGE}.http_:HTTPStorageConnector"),
+        Plugin("https", f"{_PACKAGE}.http_:HTTPStorageConnector"),
+        Plugin("zip", f"{_PACKAGE}.archive:ArchiveStorageConnector"),
+        Plugin("tar", f"{_PACKAGE}.archive:ArchiveStorageConnector"),
+    ],
+)
+
+DATASETS: Final = PluginTable(
+    "datastack_fs.datasets",
+    [
+        Plugin("digits", "datastack_fs.datasets.digits:DigitsFactory"),
+        Plugin("mnist", "datastack_fs.datasets.mnist:MNISTFactory"),
+        Plugin("fashion-mnist", "datastack_fs.datasets.mnist:FashionMNISTFactory"),
+    ],
+)
+
+FORMATS: Final = PluginTable(
+    "datastack_fs.formats",
+    [
+        Plugin("hdf5", "datastack_fs.formats.hdf5:HDF5DatasetIterator"),
+        Plugin("npy", "datastack_fs.formats.npy:NpyDatasetIterator"),
+    ],
+)
+
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)(?:://|::)|(file):", re.IGNORECASE)
+_MAGIC_BYTES = 64
+_ARCHIVES = {"zip", "tar"}
+
+
+@dataclass(frozen=True)
+class _Marks:
+    """How a format is known from outside."""
+
+    endings: tuple[str, ...]
+    magic: tuple[bytes, ...]
+
+
+_BUILT_IN_MARKS = {
+    "hdf5": _Marks((".h5", ".hdf5", ".hdf"), (b"\x89HDF\r\n\x1a\n",)),
+    "npy": _Marks((".npy",), (b"\x93NUMPY",)),
+}
+
+
+# Connectors.
+
+
+def url_scheme(url: str) -> str | None:
+    """The scheme of a URL, in lower case; None for a plain path.
+
+    Example:
+        >>> url_scheme("s3://lab/birds"), url_scheme("zip::s3://lab/birds.zip"), url_scheme("./birds")
+        ('s3', 'zip', None)
+    """
+    match = _URL.match(url)
+    return (match[1] or match[2]).lower() if match else None
+
+
+def connector_class(url: str) -> type[StorageConnector]:
+    """The class of connector for a URL or path; it is imported, and nothing is connected.
+
+    Raises:
+        UnknownPluginError: no connector for this scheme.
+        MissingDependencyError: a package that it needs is not installed.
+    """
+    scheme = url_scheme(expand(url)) or "file"
+    plugin = CONNECTORS.find(scheme)
+    found: type[StorageConnector]
+    if plugin is not None:
+        found = plugin.load(f"{scheme}://")
+    else:
+        _check_fsspec_knows(scheme)
+        found = Plugin(scheme, _FSSPEC).load(f"{scheme}://")
+    return found
+
+
+def connector_options(url: str) -> frozenset[str] | None:
+    """The names of the options that the connector of a URL takes; None if it passes any on.
+
+    Example:
+        >>> sorted(connector_options("memory://birds")), sorted(connector_options("zip::memory://birds/owls.zip"))
+        (['read_only'], ['max_ratio', 'read_only'])
+    """
+    connector = connector_class(url)
+    inner = _archived(url)
+    own = keywords(connector.from_url)
+    if inner is not None:
+        of_inner = connector_options(inner)
+        return None if of_inner is None else own | of_inner
+    return None if takes_any(connector) else own | keywords(connector)
+
+
+def connector_for(url: str, **options: Any) -> StorageConnector:
+    """The connector for a store's URL, or for the path of a folder.
+
+    Args:
+        url: ``s3://bucket/prefix``, ``mongodb://host/db?bucket=fs``, ``zip::s3://lab/birds.zip``, ``./datasets``, …
+        **options: the keyword arguments of the connector's class.
+
+    Raises:
+        UnknownPluginError: no connector for this scheme; the message lists the known ones.
+        MissingDependencyError: it needs a package; the message says how to install it.
+        ConfigError: an option that this connector does not know; the message lists the known ones.
+
+    Example:
+        >>> connector_for("memory://registry-example", read_only=True)
+        MemoryStorageConnector('memory://registry-example', read_only=True)
+    """
+    check_options(options, {taker_of(url): connector_options(url)})
+    return connector_class(url).from_url(_with_plain_scheme(url), **options)
+
+
+def split_resource_url(url: str) -> tuple[str, str]:
+    """Splits a resource's URL into the store's URL and the identifier in it.
+
+    Raises:
+        ConfigError: it names a store, and no resource in it.
+
+    Example:
+        >>> split_resource_url("s3://lab/birds/train.h5")
+        ('s3://lab', 'birds/train.h5')
+    """
+    store, identifier = connector_class(url).split_url(_with_plain_scheme(url))
+    if not identifier:
+        raise ConfigError(f"{redact(url)} names a store, not a resource in it")
+    return store, identifier
+
+
+def taker_of(url: str) -> str:
+    """What to call the connector of a URL in a message: ``s3://``, ``zip::s3://``."""
+    scheme = url_scheme(expand(url)) or "file"
+    inner = _archived(url)
+    return f"{scheme}://" if inner is None else f"{scheme}::{taker_of(inner)}"
+
+
+def _archived(url: str) -> str | None:
+    """The URL of the archive that a URL looks into; None if it looks into none."""
+    plain: str = expand(url)
+    return plain.partition("::")[2] if url_scheme(plain) in _ARCHIVES and "::" in plain else None
+
+
+def _with_plain_scheme(url: str) -> str:
+    scheme = url_scheme(url)
+    return url if scheme is None or url.startswith(scheme) else scheme + url[len(scheme) :]
+
+
+def _check_fsspec_knows(scheme: str) -> None:
+    import fsspec
+
+    try:
+        fsspec.get_filesystem_class(scheme)
+    except ValueError:
+        known = CONNECTORS.names()
+        extras = {plugin.extra: plugin for plugin in reversed(CONNECTORS.plugins()) if plugin.extra}
+        needs = ", ".join(f"{plugin.name} needs 'datastack-fs[{extra}]'" for extra, plugin in extras.items())
+        guess = closest(scheme, [*known, *fsspec.available_protocols()])
+        raise UnknownPluginError(
+            f"no connector for {scheme}://{guess}; known schemes: {', '.join(known)} ({needs}), and those of "
+            "fsspec.available_protocols()"
+        ) from None
+    except ImportError as error:
+        raise MissingDependencyError(f"{scheme}:// is read through fsspec, which says: {error}") from error
+
+
+# Formats.
+
+
+def open_format(resource: StreamedResource, format: str | None = None, **options: Any) -> DatasetIterator[Any]:  # noqa: A002
+    """Opens a resource as a dataset; its format is told by its first bytes, else by its ending.
+
+    Args:
+        resource: the file.
+        format: the name of the format, to tell it outright.
+        **options: the keyword arguments of the format's iterator.
+
+    Raises:
+        UnknownPluginError: no such format, or none recognized; the message lists the known ones.
+        ConfigError: an option that the format does not know.
+    """
+    name, iterator_class = format_for(resource, format)
+    check_options(options, {name: format_options(iterator_class)})
+    iterator: DatasetIterator[Any] = iterator_class(resource, **options)
+    return iterator
+
+
+def format_for(resource: StreamedResource, format: str | None = None) -> tuple[str, Any]:  # noqa: A002
+    """The name and the iterator class of a resource's format."""
+    if format is not None:
+        plugin = FORMATS.find(format)
+        if plugin is None:
+            known = FORMATS.names()
+            raise UnknownPluginError(f"no format {format!r}{closest(format, known)}; known formats: {_format_list()}")
+        return plugin.name, plugin.load(f"format {plugin.name}")
+    position = resource.tell()
+    start = resource.read(_MAGIC_BYTES)
+    resource.seek(position)
+    ending = resource.identifier.lower()
+    formats = list(_formats())
+    by_magic = (plugin for plugin, marks in formats if start.startswith(marks.magic))
+    by_ending = (plugin for plugin, marks in formats if ending.endswith(marks.endings))
+    found = next(by_magic, None) or next(by_ending, None)
+    if found is None:
+        raise UnknownPluginError(
+            f"{resource.identifier}: neither its first bytes nor its ending tell a known format; say format=…, one "
+            f"of: {_format_list()}"
+        )
+    return found.name, found.load(f"format {found.name}")
+
+
+def format_options(iterator_class: Any) -> frozenset[str] | None:
+    """The names of the options that a format's iterator takes; None if it passes any on."""
+    return None if takes_any(iterator_class) else keywords(iterator_class, skip=1)
+
+
+def _formats() -> Iterator[tuple[Plugin, _Marks]]:
+    """The formats that can be recognized, the built-in ones first; a third party's that can't be loaded is left out."""
+    for plugin in FORMATS.plugins():
+        marks = _BUILT_IN_MARKS.get(plugin.name)
+        if marks is None:
+            try:
+                found = plugin.load(f"format {plugin.name}")
+            except (UnknownPluginError, MissingDependencyError) as error:
+                warnings.warn(f"{error}; the format is left out", stacklevel=2)
+                continue
+            marks = _Marks(tuple(getattr(found, "endings", ())), tuple(getattr(found, "magic", ())))
+        yield plugin, marks
+
+
+def _format_list() -> str:
+    return ", ".join(f"{plugin.name} ({' '.join(marks.endings)})" for plugin, marks in _formats())
+
+
+# Datasets.
+
+
+def dataset_names() -> list[str]:
+    """The datasets that ``load_dataset`` and ``datastack-fs prepare`` know by name.
+
+    Example:
+        >>> dataset_names()[:3]
+        ['digits', 'mnist', 'fashion-mnist']
+    """
+    return DATASETS.names()
+
+
+def dataset_factory(name: str) -> Any:
+    """The factory class of a dataset.
+
+    Raises:
+        DatasetNotFoundError: no dataset of that name; the message lists the known ones.
+    """
+    plugin = DATASETS.find(name)
+    if plugin is None:
+        known = dataset_names()
+        raise DatasetNotFoundError(f"no dataset {name!r}{closest(name, known)}; known datasets: {', '.join(known)}")
+    return plugin.load(f"dataset {name}")

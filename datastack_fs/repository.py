@@ -1,0 +1,82 @@
+"""Datasets by name: those that the library knows, and those of a repository of your own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from datastack_fs.errors import DatasetNotFoundError
+
+if TYPE_CHECKING:
+    from datastack_fs.config import Storage
+    from datastack_fs.factory import DatasetFactory
+    from datastack_fs.iterators.base import DatasetIterator, DatasetMeta
+
+
+class DatasetRepository:
+    """Names and the factories that open them.
+
+    Example:
+        >>> from datastack_fs.connectors.memory import MemoryStorageConnector
+        >>> from datastack_fs.datasets.digits import DigitsFactory
+        >>> repository = DatasetRepository()
+        >>> repository.register("digits", DigitsFactory(MemoryStorageConnector("repository-example")))
+        >>> iterator, meta = repository.get("digits", {"split": "test"})
+        >>> repository.names, len(iterator), meta.tag
+        (('digits',), 360, 'test')
+    """
+
+    def __init__(self) -> None:
+        self._factories: dict[str, DatasetFactory] = {}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The registered names, in the order of registration."""
+        return tuple(self._factories)
+
+    def register(self, name: str, factory: DatasetFactory) -> None:
+        """Gives a factory a name here; a name that is taken is refused."""
+        if self._factories.setdefault(name, factory) is not factory:
+            raise ValueError(f"the name {name!r} is taken by {self._factories[name]!r}")
+
+    def get(self, name: str, config: Mapping[str, Any] | None = None) -> tuple[DatasetIterator[Any], DatasetMeta]:
+        """Opens a dataset, after preparing it if need be; ``config`` as for its factory, ``{"split": "train"}``.
+
+        Raises:
+            DatasetNotFoundError: no dataset of that name; the message lists those that there are.
+        """
+        if name not in self._factories:
+            known = ", ".join(self._factories) or "none"
+            raise DatasetNotFoundError(f"no dataset {name!r} in this repository; registered are: {known}")
+        return self._factories[name].get_dataset_iterator(config)
+
+
+def load_dataset(
+    name: str,
+    split: str = "train",
+    storage: Storage | None = None,
+    **config: Any,
+) -> DatasetIterator[Any]:
+    """Opens a split of a dataset that the library knows by name, after preparing it in the store if need be.
+
+    Args:
+        name: ``digits``, ``mnist``, ``fashion-mnist``, or one that an installed project adds.
+        split: which part of it.
+        storage: a connector, or what ``connect`` takes: a profile, a URL, a path or a mapping; by default the
+            configured default.
+        **config: further keys of the dataset's own configuration.
+
+    Raises:
+        DatasetNotFoundError: no dataset of that name, or it has no such split; the message lists those there are.
+
+    Example:
+        >>> image, target, tag = load_dataset("digits", split="test", storage="memory://load-example")[0]
+        >>> image.shape, int(target), tag
+        ((8, 8), 0, 'test')
+    """
+    from datastack_fs.config import connect
+    from datastack_fs.registry import dataset_factory
+
+    factory: DatasetFactory = dataset_factory(name)(connect(storage))
+    iterator, _ = factory.get_dataset_iterator({"split": split, **config})
+    return iterator
