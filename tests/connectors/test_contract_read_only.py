@@ -18,7 +18,7 @@ class TestHTTPStorageConnector(StorageReadingTests):
     def fill(self, web_server):
         def serve(contents):
             for name, content in contents.items():
-                web_server.files[f"/data/{name}"] = content
+                web_server[f"data/{name}"] = content
             return HTTPStorageConnector(f"{web_server.url}/data")
 
         return serve

@@ -30,7 +30,7 @@ def fashion_mirror(web_server):
             pytest.fail(message)
         pytest.skip(message)
     for name in FASHION_MD5:
-        web_server.files[f"/{name}"] = (FASHION / name).read_bytes()
+        web_server[name] = (FASHION / name).read_bytes()
     return web_server
 
 
