@@ -1,0 +1,168 @@
+"""The bytes of an archive's members: ranges of the archive, or what comes out of decompressing them."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
+
+from datastack_fs.connectors.archive_index import HEADER_BYTES, Index, Member, data_start
+from datastack_fs.connectors.archive_streams import (
+    FREE_BYTES,
+    STORED,
+    ZIP_METHODS,
+    Decompressor,
+    ForwardStream,
+    StreamError,
+    StreamPool,
+)
+from datastack_fs.errors import UnsupportedStorageError
+from datastack_fs.processes import PerProcess
+from datastack_fs.resource import Range, ResourceInfo
+from datastack_fs.storage import StorageConnector
+
+MOST_RATIO: Final = 1000.0
+
+_PIECE_BYTES = 64 << 10
+_MOST_AHEAD = 4 << 20
+
+
+class ArchiveReader:
+    """Reads the members of one archive, for many threads.
+
+    Args:
+        connector: the store that holds the archive.
+        identifier: the archive's name there.
+        max_ratio: a member that becomes so many times larger is refused.
+    """
+
+    def __init__(self, connector: StorageConnector, identifier: str, max_ratio: float) -> None:
+        self._connector = connector
+        self._identifier = identifier
+        self._max_ratio = max_ratio
+        self._streams = PerProcess(StreamPool)
+
+    def close(self) -> None:
+        """Lets go of decompressors that could be read on."""
+        self._streams.close()
+
+    def check(self, member: Member) -> None:
+        """Refuses what can't be read, before any of it is.
+
+        Raises:
+            UnsupportedStorageError: the member is encrypted, or compressed in a way that is not known.
+            StreamError: its sizes can't be right, or are those of a decompression bomb.
+        """
+        if member.encrypted:
+            raise UnsupportedStorageError(
+                "it is encrypted; unpack the archive with its password, and store the members"
+            )
+        if member.method == STORED:
+            if member.size != member.stored_size:
+                raise StreamError(
+                    f"{member.stored_size:,} bytes are stored of it, and it is said to have {member.size:,}"
+                )
+        elif member.method not in ZIP_METHODS:
+            raise UnsupportedStorageError(
+                f"it is compressed by method {member.method}, and deflate, bzip2 and LZMA are known; pack it anew"
+            )
+        elif member.size > FREE_BYTES and member.size > self._max_ratio * member.stored_size:
+            raise StreamError(f"{member.stored_size:,} bytes would become {member.size:,}; max_ratio= allows more")
+
+    def read(self, index: Index, member: Member, ranges: Sequence[Range]) -> list[bytes]:
+        """Ranges of a member.
+
+        Raises:
+            StreamError, IndexingError: its bytes are not what they should be.
+        """
+        self.check(member)
+        if index.codec is None and member.method == STORED:
+            return self._read_stored(index, member, ranges)
+        return self._read_forward(index, member, ranges)
+
+    def locate(self, index: Index, members: Sequence[Member]) -> list[Range | None]:
+        """Where members lie in the archive; None for a compressed one."""
+        for member in members:
+            self.check(member)
+        stored = [member for member in members if member.method == STORED and index.codec is None]
+        if index.starts is not None:
+            unknown = [member for member in stored if member.offset not in index.starts]
+            wanted = [(member.offset, member.offset + HEADER_BYTES) for member in unknown]
+            for member, header in zip(unknown, self._read_archive(index.archive, wanted), strict=True):
+                index.starts[member.offset] = data_start(member, header)
+        starts = index.starts or {}
+        places = {member: starts.get(member.offset, member.offset) for member in stored}
+        return [(places[member], places[member] + member.size) if member in places else None for member in members]
+
+    def pieces(self, archive: ResourceInfo, start: int, stop: int) -> Iterator[bytes]:
+        """Bytes of the archive from front to back, fetched in ranges that grow, handed out in small pieces."""
+        ahead = _PIECE_BYTES
+        while start < stop:
+            block = memoryview(self._read_archive(archive, [(start, min(start + ahead, stop))])[0])
+            for offset in range(0, len(block), _PIECE_BYTES):
+                yield bytes(block[offset : offset + _PIECE_BYTES])
+            start += len(block)
+            ahead = min(2 * ahead, _MOST_AHEAD)
+
+    def open_tar(self, archive: ResourceInfo, codec: Callable[[], Decompressor]) -> ForwardStream:
+        """A compressed tar, decompressed."""
+        return ForwardStream(self.pieces(archive, 0, archive.size), codec, most_ratio=self._max_ratio)
+
+    def _read_archive(self, archive: ResourceInfo, ranges: Sequence[Range]) -> list[bytes]:
+        return self._connector.get_ranges(self._identifier, ranges, info=archive)
+
+    def _read_stored(self, index: Index, member: Member, ranges: Sequence[Range]) -> list[bytes]:
+        head, start = self._beginning(index, member)
+        at = start - member.offset
+        if at + member.size <= len(head):
+            answers = [head[at + first : at + stop] for first, stop in ranges]
+        else:
+            answers = self._read_archive(index.archive, [(start + first, start + stop) for first, stop in ranges])
+        for wanted, answer in zip(ranges, answers, strict=True):
+            if member.crc is not None and wanted == (0, member.size) and zlib.crc32(answer) != member.crc:
+                raise StreamError(f"its CRC-32 is {zlib.crc32(answer):08x}, and {member.crc:08x} was promised")
+        return answers
+
+    def _read_forward(self, index: Index, member: Member, ranges: Sequence[Range]) -> list[bytes]:
+        streams = self._streams.get()
+        key = index.archive.version if index.codec else index.version(member)
+        base = member.offset if index.codec else 0
+        stream: ForwardStream | None = None
+        found: dict[Range, bytes] = {}
+        for first, stop in sorted(set(ranges)):
+            if stream is None or stream.tell() > base + first:
+                stream = streams.take(key, base + first) or self._open_stream(index, member)
+            stream.seek(base + first)
+            found[first, stop] = stream.read(stop - first)
+        if stream is not None:
+            streams.put(key, stream)
+        return [found[wanted] for wanted in ranges]
+
+    def _open_stream(self, index: Index, member: Member) -> ForwardStream:
+        if index.codec is not None:
+            return self.open_tar(index.archive, index.codec)
+        return ForwardStream(
+            self._member_pieces(index, member),
+            ZIP_METHODS[member.method],
+            most_ratio=self._max_ratio,
+            promised=(member.size, member.crc or 0),
+        )
+
+    def _member_pieces(self, index: Index, member: Member) -> Iterator[bytes]:
+        head, start = self._beginning(index, member)
+        stop = start + member.stored_size
+        if head:
+            yield head[start - member.offset : stop - member.offset]
+            start = max(start, member.offset + len(head))
+        yield from self.pieces(index.archive, start, stop)
+
+    def _beginning(self, index: Index, member: Member) -> tuple[bytes, int]:
+        """What was read to find where a member's bytes begin (a small one whole, with its local header), and where."""
+        if index.starts is None:
+            return b"", member.offset
+        known = index.starts.get(member.offset)
+        if known is not None:
+            return b"", known
+        head = self._read_archive(index.archive, [(member.offset, min(member.offset + _PIECE_BYTES, member.end))])[0]
+        start = index.starts[member.offset] = data_start(member, head)
+        return head, start

@@ -1,0 +1,325 @@
+"""The files of a web server, as a read-only storage connector."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from functools import partial
+from http import HTTPStatus
+from ssl import SSLCertVerificationError
+from typing import Final, TypeAlias
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
+
+from datastack_fs.connectors.http_client import CONCURRENCY, Address, Answer, Client, RedirectError
+from datastack_fs.credentials import EnvironmentText, expand
+from datastack_fs.errors import (
+    ConfigError,
+    DatastackError,
+    MalformedIdentifierError,
+    StoragePermissionError,
+    StorageUnavailableError,
+    UnsupportedStorageError,
+)
+from datastack_fs.processes import PerProcess
+from datastack_fs.resource import Range, ResourceInfo
+from datastack_fs.storage import DEADLINE, StorageConnector
+
+_Read: TypeAlias = "bytes | Exception | None"
+
+MOST_COPIES: Final = 4
+"""So many whole bodies, of servers that send no ranges, are kept in temporary files at once."""
+
+_CONTENT_RANGE = re.compile(r"bytes\s+(\d+)-(\d+)/(\d+)", re.IGNORECASE)
+_EMPTY_RANGE = re.compile(r"bytes\s+\*/0", re.IGNORECASE)
+_GONE = {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}
+_DENIED = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.PROXY_AUTHENTICATION_REQUIRED}
+_HEAD_REFUSED = {HTTPStatus.FORBIDDEN, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED}
+_CHANGED = {*_GONE, HTTPStatus.PRECONDITION_FAILED, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE}
+_TRY_AGAIN = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
+_NEVER_WILL = {HTTPStatus.NOT_IMPLEMENTED, HTTPStatus.HTTP_VERSION_NOT_SUPPORTED}
+
+
+class HTTPStorageConnector(StorageConnector):
+    """The files below an address of a web server; it can only be read, and has no listing.
+
+    Ranges are read 16 at a time, each pinned to the version by its ETag (``If-Match``, and the answer's own ETag, range
+    and total are compared). Where a server gives only a weak ETag, a date, or nothing, those and the size are compared
+    instead: a file that was replaced within a second by one of the same size goes unnoticed, and the version says
+    ``weak``. A server that sends no ranges has its file copied once, whole, to an unnamed temporary file, from which
+    the ranges are cut: each process does so once for a version, and keeps the last four.
+
+    Args:
+        base_url: ``https://host/path/``. A user and a password in it, and a query (that of a signed URL), are sent with
+            every request and never shown.
+        headers: more headers for every request. They and the credentials are not sent on to another host that the
+            server redirects to.
+        auth: user and password of Basic authentication.
+        query: what follows the ``?`` of every request, as text or as a mapping.
+        read_only: for the sake of profiles; a web server is never written to.
+        deadline: seconds without progress after which an operation gives up.
+
+    Example:
+        >>> HTTPStorageConnector("https://ann:pw@example.org/birds?token=abc")
+        HTTPStorageConnector('https://example.org/birds/', read_only=True)
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        auth: Sequence[str] | None = None,
+        query: str | Mapping[str, str] | None = None,
+        read_only: bool = True,
+        deadline: float = DEADLINE,
+    ) -> None:
+        super().__init__(_shown(base_url), read_only=True, deadline=deadline)
+        if auth is not None and (isinstance(auth, str) or len(auth) != 2):
+            raise ConfigError("auth= takes a user and a password: ('ann', '${PASSWORD}')")
+        self._client = PerProcess(partial(_Worker, base_url, headers, auth, query, deadline), _Worker.close)
+
+    @classmethod
+    def split_url(cls, url: str) -> tuple[str, str]:
+        """The address of the folder, with its query, and the decoded name of the file.
+
+        Example:
+            >>> HTTPStorageConnector.split_url("https://host/birds/great%20owl.h5?token=abc")
+            ('https://host/birds/?token=abc', 'great owl.h5')
+        """
+        scheme, host, path, query, _ = urlsplit(url)
+        folder, _, name = path.rpartition("/")
+        try:
+            identifier = unquote(name, errors="strict")
+        except UnicodeDecodeError:
+            raise MalformedIdentifierError(f"{name!r}: its percent sequences are not UTF-8") from None
+        if "/" in identifier:
+            raise MalformedIdentifierError(f"{name!r}: an encoded slash can't be part of a name")
+        return type(url)(urlunsplit((scheme, host, f"{folder}/", query, ""))), identifier
+
+    # Reading.
+
+    def _stat(self, identifier: str) -> ResourceInfo:
+        with self._ask("HEAD", identifier) as answer:
+            if answer.status == HTTPStatus.OK and answer.length:
+                return self._describe(identifier, answer, answer.length)
+            if answer.status not in {HTTPStatus.OK, *_HEAD_REFUSED}:
+                raise self._refused(identifier, answer.status)
+        # No HEAD here, or one without a size (some frameworks say 0): the first byte comes with the same headers.
+        with self._ask("GET", identifier, {"Range": "bytes=0-0"}) as answer:
+            if answer.status == HTTPStatus.OK and answer.length is not None:
+                return self._describe(identifier, answer, answer.length)
+            content_range = answer.headers.get("Content-Range", "")
+            if answer.status == HTTPStatus.PARTIAL_CONTENT and (found := _CONTENT_RANGE.fullmatch(content_range)):
+                return self._describe(identifier, answer, int(found[3]))
+            if answer.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and _EMPTY_RANGE.fullmatch(content_range):
+                return self._describe(identifier, answer, 0)
+            if answer.status in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}:
+                reason = "the server does not tell its size; fetch it with HTTPRetriever into another store"
+                raise UnsupportedStorageError(self._sentence("open", identifier, reason))
+            raise self._refused(identifier, answer.status)
+
+    def _read_ranges(self, info: ResourceInfo, ranges: Sequence[Range]) -> Sequence[bytes | Exception]:
+        client = self._client.get()
+        copy = client.copies.get((info.identifier, info.version))
+        if copy is None:
+            answers = client.map(partial(self._read_range, info), ranges)
+            if None not in answers:
+                return [answer for answer in answers if answer is not None]
+            with client.copying:  # one at a time: others of this version find it done
+                copy = client.copies.get((info.identifier, info.version)) or self._copy_whole(info)
+                client.keep(info, copy)
+        return [copy.read(wanted) for wanted in ranges]
+
+    def _read_range(self, info: ResourceInfo, wanted: Range) -> _Read:
+        """The bytes; None if the server sends no ranges."""
+        try:
+            asked = {"Range": f"bytes={wanted[0]}-{wanted[1] - 1}", **_pin(info)}
+            with self._ask("GET", info.identifier, asked) as answer:
+                if answer.status == HTTPStatus.PARTIAL_CONTENT:
+                    self._check_part(info, wanted, answer)
+                    return answer.read(wanted[1] - wanted[0])
+                self._check_whole(info, answer)
+                return answer.read(info.size) if wanted == (0, info.size) else None
+        except Exception as error:  # noqa: BLE001 (the caller translates it: each range has an error of its own)
+            return error
+
+    def _copy_whole(self, info: ResourceInfo) -> _Copy:
+        with self._ask("GET", info.identifier, _pin(info)) as answer:
+            self._check_whole(info, answer)
+            copy = _Copy(answer.blocks(), info.size)
+        if copy.size != info.size:
+            reason = f"{copy.size:,} bytes came, and {info.size:,} were promised"
+            raise StorageUnavailableError(self._sentence("read", info.identifier, reason))
+        return copy
+
+    def _list(self, prefix: str) -> Iterable[str]:
+        reason = "HTTP has no listing; name the resources, or keep a file with their names beside them"
+        raise UnsupportedStorageError(self._sentence("list", prefix, reason))
+
+    def close(self) -> None:
+        """Ends connections and threads, and removes temporary files. The connector stays usable."""
+        self._client.close()
+
+    # Answers.
+
+    @contextmanager
+    def _ask(self, method: str, identifier: str, headers: Mapping[str, str] | None = None) -> Iterator[Answer]:
+        with self._client.get().ask(method, quote(identifier, safe="/"), headers) as answer:
+            encoding = answer.headers.get("Content-Encoding", "identity").lower()
+            if encoding != "identity" and answer.status in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}:
+                reason = f"the server sends it compressed ({encoding}), though it was asked not to"
+                raise UnsupportedStorageError(self._sentence("read", identifier, reason))
+            yield answer
+
+    def _describe(self, identifier: str, answer: Answer, size: int) -> ResourceInfo:
+        return ResourceInfo(identifier, size, _version(answer, size), _modified(answer))
+
+    def _check_part(self, info: ResourceInfo, wanted: Range, answer: Answer) -> None:
+        """Whether a 206 is that range of that version."""
+        content_range = answer.headers.get("Content-Range", "")
+        found = _CONTENT_RANGE.fullmatch(content_range)
+        if found is None:
+            reason = f"the answer to a range does not say what it is (Content-Range: {content_range!r})"
+            raise UnsupportedStorageError(self._sentence("read", info.identifier, reason))
+        first, last, total = map(int, found.groups())
+        if total != info.size or _version(answer, total) != info.version:
+            raise self._changed(info.identifier)
+        if (first, last + 1) != wanted:
+            reason = f"the server answered with the bytes {first}-{last}, not {wanted[0]}-{wanted[1] - 1}"
+            raise UnsupportedStorageError(self._sentence("read", info.identifier, reason))
+
+    def _check_whole(self, info: ResourceInfo, answer: Answer) -> None:
+        """Whether an answer is the whole of that version."""
+        if answer.status in _CHANGED:
+            raise self._changed(info.identifier)
+        if answer.status != HTTPStatus.OK:
+            raise self._refused(info.identifier, answer.status)
+        size = info.size if answer.length is None else answer.length
+        if size != info.size or _version(answer, size) != info.version:
+            raise self._changed(info.identifier)
+
+    def _refused(self, identifier: str, status: int) -> Exception:
+        if status in _GONE:
+            return FileNotFoundError(identifier)
+        kind: type[DatastackError] = DatastackError
+        reason = f"the server answers {status} ({_phrase(status)})"
+        if status in _DENIED:
+            kind, reason = StoragePermissionError, f"{reason}; credentials go into auth= or headers="
+        elif status in _TRY_AGAIN or (500 <= status < 600 and status not in _NEVER_WILL):
+            kind = StorageUnavailableError
+        return kind(self._sentence("read", identifier, reason))
+
+    def _translate(self, error: Exception) -> tuple[type[DatastackError], str] | None:
+        if isinstance(error, RedirectError):
+            return UnsupportedStorageError, "its redirect is not followed"
+        if isinstance(error, SSLCertVerificationError):
+            return StoragePermissionError, "its certificate is not trusted"
+        return super()._translate(error)
+
+
+class _Worker(Client):
+    """What one process reads with: connections, threads, and copies of what can't be read in ranges."""
+
+    def __init__(
+        self,
+        url: str,
+        headers: Mapping[str, str] | None,
+        auth: Sequence[str] | None,
+        query: str | Mapping[str, str] | None,
+        deadline: float,
+    ) -> None:
+        super().__init__(expand(url), expand(headers), expand(auth), expand(query), deadline)
+        self._threads = ThreadPoolExecutor(CONCURRENCY, "datastack-http")  # it starts no thread before it has work
+        self.copying = threading.Lock()
+        self.copies: OrderedDict[tuple[str, str], _Copy] = OrderedDict()
+
+    def map(self, read: Callable[[Range], _Read], ranges: Sequence[Range]) -> list[_Read]:
+        """Reads the ranges, some at once. After one failed no other is begun: they answer with that failure."""
+        failed: list[Exception | None] = []
+
+        def read_unless_failed(wanted: Range) -> _Read:
+            if failed:
+                return failed[0]
+            answer = read(wanted)
+            if not isinstance(answer, bytes):
+                failed.append(answer)
+            return answer
+
+        if len(ranges) == 1:
+            return [read(ranges[0])]
+        return list(self._threads.map(read_unless_failed, ranges))
+
+    def keep(self, info: ResourceInfo, copy: _Copy) -> None:
+        """Keeps a copy, and lets go of the oldest."""
+        self.copies[info.identifier, info.version] = copy
+        while len(self.copies) > MOST_COPIES:
+            self.copies.popitem(last=False)
+
+    def close(self) -> None:
+        """Ends what nobody uses; the threads end when the last of them lets go of this object."""
+        self.copies.clear()
+        super().close()
+
+
+class _Copy:
+    """A whole body in an unnamed temporary file, which goes with the last reference to this object."""
+
+    def __init__(self, blocks: Iterator[bytes], most: int) -> None:
+        self.size = 0
+        self._descriptor = -1
+        with tempfile.TemporaryFile(prefix="datastack-") as file:
+            for block in blocks:
+                self.size += len(block)
+                if self.size > most:
+                    return
+                file.write(block)
+            file.flush()
+            self._descriptor = os.dup(file.fileno())
+
+    def read(self, wanted: Range) -> bytes:
+        """A range of it."""
+        return os.pread(self._descriptor, wanted[1] - wanted[0], wanted[0])
+
+    def __del__(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+
+
+def _shown(base_url: str) -> str:
+    if isinstance(base_url, EnvironmentText) and not base_url.lower().startswith(("http:", "https:")):
+        return str(base_url)  # it is to come from the environment as a whole
+    return Address(base_url).base
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "not a standard status"
+
+
+def _pin(info: ResourceInfo) -> dict[str, str]:
+    return {"If-Match": info.version} if info.version.startswith('"') else {}
+
+
+def _version(answer: Answer, size: int) -> str:
+    """A strong ETag as it is; else what there is to compare, marked as weak."""
+    etag = answer.headers.get("ETag", "").strip()
+    if etag.startswith('"'):
+        return etag
+    return f"weak {etag or answer.headers.get('Last-Modified', '-')} {size}"
+
+
+def _modified(answer: Answer) -> datetime | None:
+    try:
+        return parsedate_to_datetime(answer.headers["Last-Modified"])
+    except (KeyError, ValueError):
+        return None
