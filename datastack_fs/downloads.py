@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
@@ -29,7 +29,6 @@ CONNECT_SECONDS: Final = 5.0
 STALL_SECONDS: Final = 15.0
 
 _TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
-_REDIRECTS = {301, 302, 303, 307, 308}
 _PERMANENT_ERRORS = (
     requests.exceptions.InvalidURL,
     requests.exceptions.InvalidSchema,
@@ -48,7 +47,7 @@ class Download:
 
     def __init__(self, url: str, deadline: float) -> None:
         self._url = url
-        self._session = requests.Session()
+        self._session = _Session()
         self._timeout = (min(CONNECT_SECONDS, deadline), min(STALL_SECONDS, deadline))
         self._deadline = Deadline(deadline)
         self._furthest = 0
@@ -115,10 +114,12 @@ class Download:
         self._check_scheme(url)
         for _ in range(MOST_REDIRECTS + 1):
             with self._get(url, headers) as response:
-                if response.status_code not in _REDIRECTS or "Location" not in response.headers:
+                target = requests.Session.get_redirect_target(self._session, response)
+                if target is None:
                     yield response
                     return
-                target = urljoin(url, response.headers["Location"])
+            with suppress(ValueError):  # refused below
+                target = urljoin(url, target)
             self._check_scheme(target)
             if url.lower().startswith("https:") and not target.lower().startswith("https:"):
                 raise self._failure(f"it redirects from https to {redact(target)}")
@@ -135,7 +136,11 @@ class Download:
         raise failure
 
     def _check_scheme(self, url: str) -> None:
-        if urlsplit(url).scheme.lower() not in {"http", "https"}:
+        try:
+            scheme = urlsplit(url).scheme
+        except ValueError:
+            scheme = ""
+        if scheme not in {"http", "https"}:
             where = "" if url == self._url else f"it redirects to {redact(url)}, and "
             raise self._failure(f"{where}only http and https are fetched from")
 
@@ -153,6 +158,13 @@ class Download:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._session.close()
+
+
+class _Session(requests.Session):
+    """Looks at no redirect itself: it would read the whole body of each first, even when told not to follow."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        return None
 
 
 @dataclass(frozen=True)

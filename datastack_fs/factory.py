@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, ClassVar
-from urllib.parse import urlsplit
 
 from datastack_fs.errors import (
     ConfigError,
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from datastack_fs.resource import ResourceInfo
     from datastack_fs.storage import StorageConnector
 
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://|file:")
 _RETRIEVERS: Mapping[str, type[Retriever]] = {
     "": FileRetriever,
     "file": FileRetriever,
@@ -217,7 +218,7 @@ def retriever_for(source: str) -> type[Retriever]:
         >>> retriever_for("https://host/train.gz").__name__
         'HTTPRetriever'
     """
-    scheme = urlsplit(source).scheme.lower()
+    scheme = source.partition(":")[0].lower() if _SCHEME.match(source) else ""
     if scheme not in _RETRIEVERS:
         known = ", ".join(filter(None, _RETRIEVERS))
         raise UnknownPluginError(f"no retriever for {scheme}: sources; known are {known} and paths")

@@ -1,0 +1,45 @@
+"""A working folder of its own for each test of the command, and a way to run it."""
+
+import json
+from dataclasses import dataclass
+
+import pytest
+from click.testing import CliRunner
+
+from datastack_fs.cli.app import app
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    """An empty working folder, and no configuration."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))
+    for variable in ("DATASTACK_CONFIG", "DATASTACK_ENV", "DATASTACK_STORAGE"):
+        monkeypatch.delenv(variable, raising=False)
+    return folder
+
+
+@dataclass
+class Ran:
+    """What a command printed, and how it ended."""
+
+    code: int
+    out: str
+    err: str
+    bytes_: bytes
+
+    @property
+    def json(self):
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def run():
+    def run(*arguments, code=0, **options):
+        result = CliRunner().invoke(app, [str(argument) for argument in arguments], **options)
+        assert result.exit_code == code, result.output
+        return Ran(result.exit_code, result.stdout, result.stderr, result.stdout_bytes)
+
+    return run
