@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from harness.command_line_page import PAGE, page
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -45,7 +46,12 @@ def test_code_blocks_run(page, servers, tmp_path, monkeypatch):
         elif language == "bash":
             run_commands(code)
         elif title:
+            Path(title).parent.mkdir(parents=True, exist_ok=True)
             Path(title).write_text(code)
+
+
+def test_the_command_line_page_is_what_the_commands_say():
+    assert PAGE.read_text() == page(), "python tests/harness/command_line_page.py writes it anew"
 
 
 def run_commands(code):
