@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from datastack_fs.connectors.archive import ArchiveStorageConnector
+    from datastack_fs.connectors.file import FileStorageConnector
     from datastack_fs.connectors.fsspec_ import FsspecStorageConnector
     from datastack_fs.connectors.gcs import GCSStorageConnector
     from datastack_fs.connectors.gridfs_ import GridFSStorageConnector
     from datastack_fs.connectors.gridfs_filesystem import GridFSFileSystem
     from datastack_fs.connectors.http_ import HTTPStorageConnector
-    from datastack_fs.connectors.s3 import S3StorageConnector
-
-    from datastack_fs.connectors.file import FileStorageConnector
     from datastack_fs.connectors.memory import MemoryStorageConnector
+    from datastack_fs.connectors.s3 import S3StorageConnector
 
 __all__ = [
     "ArchiveStorageConnector",

@@ -106,10 +106,10 @@ class StorageConnectorTests(StorageReadingTests):
             assert info.size == len(content), name
             assert digest(read_all(connector, name)) == digest(content), name
 
-    @pytest.mark.parametrize("source", ["text", "a text file", 3, None, ["text"], [1]])
+    @pytest.mark.parametrize("source", ["text", lambda: io.StringIO("text"), 3, None, ["text"], [1]])
     def test_refuses_what_is_no_source(self, connector: StorageConnector, source: Any) -> None:
         with pytest.raises(TypeError):
-            connector.set_resource("a", io.StringIO(source) if source == "a text file" else source)
+            connector.set_resource("a", source() if callable(source) else source)
         assert not connector.has_resource("a")
 
     def test_is_visible_to_others_on_return(self, connector: StorageConnector) -> None:

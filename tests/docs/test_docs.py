@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from harness.command_line_page import PAGE, page
 
 ROOT = Path(__file__).parents[2]

@@ -38,7 +38,8 @@ def test_the_wheel_names_its_entry_points(wheel):
 
 def test_the_sdist_builds_and_tests_elsewhere(dist):
     (path,) = dist.glob("*.tar.gz")
-    names = {name.partition("/")[2] for name in tarfile.open(path).getnames()}
+    with tarfile.open(path) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
     wanted = {"connectors/s3.py", "tests/conftest.py", "tox.ini", "LICENSE", "README.md", "datastack_fs/storage.py"}
     assert wanted <= names
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from harness.samples import samples_of, samples_of_pickled
-from harness.stores import WRITABLE, empty_store
 
 from datastack_fs.datasets import DigitsFactory, FashionMNISTFactory
 from datastack_fs.testing.processes import in_child
+from harness.samples import samples_of, samples_of_pickled
+from harness.stores import WRITABLE, empty_store
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")
 FASHION_MD5 = {  # of Debian's package dataset-fashion-mnist, which compressed the files anew
@@ -65,4 +65,3 @@ def test_a_pickled_iterator_gives_the_same_samples_in_any_child(kind, request):
     for method in ("fork", "spawn", "forkserver"):
         assert in_child(method, samples_of_pickled, pickled) == expected, method
     assert samples_of(stack) == expected
-
