@@ -18,7 +18,8 @@ from datastack_fs.resource import Range, ResourceInfo
 from datastack_fs.storage import DEADLINE, StorageConnector
 
 try:
-    from datastack_fs.connectors.gcs_api import BucketAPI, StatusError, connect, translate
+    from datastack_fs.connectors.gcs_api import BucketAPI, connect
+    from datastack_fs.connectors.gcs_errors import StatusError, translate
     from datastack_fs.connectors.gcs_uploads import SHA256, ObjectWriter
 except ModuleNotFoundError as error:
     raise MissingDependencyError("gs:// needs gcsfs: pip install 'datastack-fs[gcs]'", name=error.name) from error

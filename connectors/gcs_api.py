@@ -11,14 +11,9 @@ from typing import IO, Any, Final
 from urllib.parse import quote, urlencode
 
 from datastack_fs.connectors.fsspec_ import run_on_loop
+from datastack_fs.connectors.gcs_errors import StatusError
 from datastack_fs.credentials import expand
-from datastack_fs.errors import (
-    ConfigError,
-    DatastackError,
-    ResourceExistsError,
-    StoragePermissionError,
-    StorageUnavailableError,
-)
+from datastack_fs.errors import ConfigError
 
 # gcsfs reads this at its import, and by default asks every bucket over gRPC what kind it is: an emulator doesn't
 # answer, which takes a minute each time, and a forked child dies of it. (Hence also the class from gcsfs.core below:
@@ -28,8 +23,6 @@ os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
 import aiohttp
 import google.auth
 from gcsfs.core import GCSFileSystem
-from gcsfs.retry import HttpError, NonRetryableError
-from google.auth.exceptions import GoogleAuthError, TransportError
 from google.oauth2.credentials import Credentials
 from yarl import URL
 
@@ -45,50 +38,6 @@ FRESH_SECONDS: Final = 60.0
 PIECE_BYTES: Final = 256 << 10
 
 _GCSFS_METHODS = {"anon", "cloud", "cache"}
-_BAD_REQUEST = 400
-_DENIED = {401, 403}
-_NOT_FOUND = 404
-_PRECONDITION_FAILED = 412
-_TRANSIENT = {408, 429, 500, 502, 503, 504}
-_RATE_LIMITS = {"rateLimitExceeded", "userRateLimitExceeded"}  # some come as 403
-
-
-class StatusError(Exception):
-    """The API refused a request.
-
-    Attributes:
-        status: the HTTP status.
-        reason: the API's own short word for it, where it gives one ("rateLimitExceeded").
-    """
-
-    def __init__(self, status: int, message: str = "", reason: str = "") -> None:
-        super().__init__(status, message, reason)
-        self.status = status
-        self.message = message
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"{self.status} {self.message}".rstrip()
-
-    @property
-    def is_not_found(self) -> bool:
-        """Whether the object, or the bucket, is not there."""
-        return self.status == _NOT_FOUND
-
-    @property
-    def is_denied(self) -> bool:
-        """Whether the credentials don't do."""
-        return self.status in _DENIED and self.reason not in _RATE_LIMITS
-
-    @property
-    def is_mismatch(self) -> bool:
-        """Whether other bytes came than the checksum had promised ("Provided MD5 hash … doesn't match calculated …")."""
-        return self.status == _BAD_REQUEST and "match calculated" in self.message
-
-    @property
-    def is_unmet(self) -> bool:
-        """Whether a precondition (``ifGenerationMatch``) was not met."""
-        return self.status == _PRECONDITION_FAILED
 
 
 @dataclass(frozen=True)
@@ -182,7 +131,13 @@ class BucketAPI:
             return await self._exchange(method, url, {**usual, **(headers or {})}, None, accept)
         length = {"Content-Length": str(body.seek(0, os.SEEK_END))}
         exchange = self._exchange(method, url, {**usual, **length, **(headers or {})}, _Pieces(body), accept)
-        return await _while_it_moves(exchange, body.tell, self._stall)
+        try:
+            return await _while_it_moves(exchange, body.tell, self._stall)
+        except aiohttp.ClientConnectorError:
+            raise
+        except aiohttp.ClientError as error:
+            # aiohttp's message may have the whole address in it: that of an upload session is as good as a password.
+            raise ConnectionError(f"{type(error).__name__} while the request was sent") from None
 
     def close(self) -> None:
         """Ends the connections."""
@@ -306,29 +261,3 @@ async def _while_it_moves(exchange: Coroutine[Any, Any, Answer], position: Calla
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-
-
-def translate(error: Exception, bucket: str) -> tuple[type[DatastackError], str] | None:
-    """The class and the reason for an error of the API, of the network or of Google's credentials; None for others."""
-    if isinstance(error, StatusError):
-        return _translate_status(error, bucket)
-    if isinstance(error, (TransportError, aiohttp.ClientError, asyncio.TimeoutError)):
-        return StorageUnavailableError, "no answer"
-    if isinstance(error, (GoogleAuthError, HttpError, NonRetryableError)):
-        return StoragePermissionError, (
-            "no usable Google credentials; `gcloud auth application-default login` makes some, token= takes others, "
-            "token='anon' goes without"
-        )
-    return None
-
-
-def _translate_status(error: StatusError, bucket: str) -> tuple[type[DatastackError], str] | None:
-    if error.status in _TRANSIENT or error.reason in _RATE_LIMITS:
-        return StorageUnavailableError, "Google Cloud Storage can't answer now"
-    if error.is_denied:
-        return StoragePermissionError, "these credentials (with token='anon', nobody's) don't allow it"
-    if error.is_unmet:
-        return ResourceExistsError, "it is there"
-    if error.is_not_found:  # of an object, that is judged where it is asked for
-        return ConfigError, f"there is no bucket {bucket}; `gcloud storage buckets create gs://{bucket}` makes it"
-    return None

@@ -13,7 +13,8 @@ from contextlib import suppress
 from functools import partial
 from typing import IO, Any, Final, Protocol, TypeAlias, TypeVar
 
-from datastack_fs.connectors.gcs_api import Answer, BucketAPI, StatusError
+from datastack_fs.connectors.gcs_api import Answer, BucketAPI
+from datastack_fs.connectors.gcs_errors import StatusError
 from datastack_fs.writing import Staged
 
 SHA256: Final = "datastack-sha256"
@@ -76,7 +77,7 @@ class ObjectWriter:
         """Publishes, and returns what the API says of the new object."""
         if not self._is_large:
             return self._insert()
-        lost = []
+        lost: list[str] = []
         while len(lost) < SESSIONS:
             session = self._begin()
             if session is None:

@@ -13,6 +13,7 @@ import tarfile
 import tracemalloc
 import warnings
 import zipfile
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -282,13 +283,13 @@ def test_says_where_stored_members_lie():
         connector = ArchiveStorageConnector(store, name)
         connector.get_info("m00")
         store.calls.clear()
-        places = connector.locate(contents)
+        info, places = connector.locate(contents)
         assert len([call for call in store.calls if call]) == headers
-        assert store.get_ranges(name, places) == list(contents.values())
-        assert connector.locate(contents) == places
+        assert store.get_ranges(name, places, info=info) == list(contents.values())
+        assert connector.locate(contents) == (info, places)
     for packer in ("deflated", "tar.gz"):
         name, archive = packed(packer, contents)
-        assert open_bytes(archive, name).locate(["m01", "m02"]) == [None, None]
+        assert open_bytes(archive, name).locate(["m01", "m02"])[1] == [None, None]
     with pytest.raises(ResourceNotFoundError, match="m99"):
         connector.locate(["m01", "m99"])
     with pytest.raises(MaliciousFilePathError):
@@ -306,7 +307,7 @@ def test_local_headers_that_are_longer_than_the_directory_says():
     connector = open_bytes(stream.getvalue())
     assert connector.get_ranges("a", [(99_990, 100_000)]) == [noise(100_000, ord("a"))[-10:]]
     assert [read_all(connector, name) for name in "ab"] == [noise(100_000, ord(name)) for name in "ab"]
-    places = open_bytes(stream.getvalue()).locate("ab")
+    _, places = open_bytes(stream.getvalue()).locate("ab")
     assert [stream.getvalue()[start:stop] for start, stop in places] == [noise(100_000, ord(name)) for name in "ab"]
 
 
@@ -493,6 +494,17 @@ def test_sizes_that_lie(packer, by):
     archive = packed(packer, {"a": content})[1]
     connector = open_bytes(patched(archive, central(archive, b"a") + 24, "<I", len(content) + by))
     with pytest.raises(DatasetFileCorruptError, match="can't read a in zip"):
+        read_all(connector, "a")
+
+
+@pytest.mark.parametrize("packer", ["deflated", "bz2", "lzma"])
+def test_a_member_that_holds_more_than_it_says(packer):
+    content = compressible(200_000)
+    archive = packed(packer, {"a": content})[1]
+    at = central(archive, b"a")
+    archive = patched(archive, at + 16, "<I", zlib.crc32(content[:150_000]))
+    connector = open_bytes(patched(archive, at + 24, "<I", 150_000))
+    with pytest.raises(DatasetFileCorruptError, match="more than the promised 150,000"):
         read_all(connector, "a")
 
 

@@ -414,6 +414,18 @@ def test_a_replaced_file_never_mixes(web_server, etag, ranges, sizes):
     assert versions_in(read_all(connector, "a")) == {2}
 
 
+@pytest.mark.parametrize("etag", ["strong", "weak", None])
+@pytest.mark.parametrize("ranges", [True, False])
+@pytest.mark.parametrize("size", [800_000, 700_000])
+def test_a_file_replaced_before_the_first_read_is_changed(web_server, etag, ranges, size):
+    web_server.put("data/a", stamped(1, 800_000), modified=1_700_000_000)
+    web_server.behave("data/a", etag=etag, ranges=ranges)
+    with connect(web_server).get_resource("a") as resource:
+        web_server.put("data/a", stamped(2, size), modified=1_700_000_001)
+        with pytest.raises(ResourceChangedError):
+            resource.read(10)
+
+
 def test_the_etag_of_the_answer_is_compared():
     """A server that knows ranges and ignores If-Match."""
     content = {"a": stamped(1, 1000)}

@@ -13,9 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from harness.ports import free_ports
-from harness.proxy import FaultProxy, ranged_get
-from harness.stores import unique
 
 from datastack_fs.connectors.s3 import S3StorageConnector
 from datastack_fs.credentials import EnvironmentText
@@ -34,6 +31,9 @@ from datastack_fs.errors import (
 )
 from datastack_fs.testing.content import digest, noise, read_all, stamped, versions_in
 from datastack_fs.testing.processes import in_child
+from harness.ports import free_ports
+from harness.proxy import FaultProxy, ranged_get
+from harness.stores import unique
 
 pytestmark = pytest.mark.xdist_group("s3")
 

@@ -194,10 +194,13 @@ class FaultProxy:
 
     async def _serve(self, ready: threading.Event) -> None:
         self._loop = asyncio.get_running_loop()
-        self._ending = asyncio.Event()
+        self._ending = ending = asyncio.Event()
         tasks: set[asyncio.Task[None]] = set()
 
         def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            if ending.is_set():
+                writer.transport.abort()
+                return
             kind = _HTTPConnection if self.mode == "http" else _RawConnection
             connection = kind(self, reader, writer)
             self._open.add(connection)
@@ -209,9 +212,12 @@ class FaultProxy:
         self._listener = await asyncio.start_server(accept, "127.0.0.1", 0, limit=BLOCK, backlog=256)
         self.port = self._listener.sockets[0].getsockname()[1]
         ready.set()
-        await self._ending.wait()
+        await ending.wait()
+        # asyncio leaks a connection that it has accepted but not yet handed over when its server closes.
+        for listening in self._listener.sockets:
+            self._loop.remove_reader(listening.fileno())
+        await asyncio.sleep(_TICK)
         self._listener.close()
-        await asyncio.sleep(_TICK)  # for connections that are just being accepted
         await self._reset_all()
         for task in list(tasks):
             task.cancel()

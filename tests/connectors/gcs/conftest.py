@@ -1,12 +1,12 @@
 """A GCS store: straight, through a bad network, and with the resumable sessions that Google documents."""
 
 import pytest
+
+from datastack_fs.connectors import GCSStorageConnector
 from harness.fakegcs import FakeGCS
 from harness.gcs_sessions import UNIT, GoogleSessions
 from harness.proxy import FaultProxy
 from harness.stores import BUCKET, unique
-
-from datastack_fs.connectors import GCSStorageConnector
 
 
 @pytest.fixture

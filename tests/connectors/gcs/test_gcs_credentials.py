@@ -6,13 +6,13 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from harness.ports import free_ports
-from harness.stores import BUCKET, unique
 
 from datastack_fs.connectors import GCSStorageConnector
 from datastack_fs.credentials import EnvironmentText
 from datastack_fs.errors import ConfigError, StoragePermissionError
 from datastack_fs.testing.content import read_all
+from harness.ports import free_ports
+from harness.stores import BUCKET, unique
 
 pytestmark = pytest.mark.xdist_group("gcs")
 CREDENTIALS = ("GOOGLE_APPLICATION_CREDENTIALS", "STORAGE_EMULATOR_HOST", "GOOGLE_CLOUD_PROJECT")
@@ -112,6 +112,13 @@ def test_a_service_account_asks_for_one_token(proxy, service_account, token_serv
     assert token_server.asked == 1
 
 
+def test_a_token_that_google_cannot_give_now_is_asked_for_again(proxy, service_account, token_server):
+    token_server.failures = [(503, {"error": "unavailable"})] * 4  # google.auth itself gives up after three
+    with GCSStorageConnector(BUCKET, "x", token=service_account, endpoint_url=proxy.url) as connector:
+        assert connector.has_resource("a") is False
+    assert token_server.asked == 5
+
+
 def test_credentials_that_google_refuses_to_renew_are_denied(proxy, service_account, token_server):
     token_server.answer = 400, {"error": "invalid_grant"}
     with GCSStorageConnector(BUCKET, "x", token=service_account, endpoint_url=proxy.url, deadline=5) as connector:
@@ -129,7 +136,7 @@ def token_server():
         def do_POST(self):
             self.rfile.read(int(self.headers["Content-Length"]))
             server.asked += 1
-            status, answer = server.answer
+            status, answer = server.failures.pop() if server.failures else server.answer
             self.send_response(status)
             self.end_headers()
             self.wfile.write(json.dumps(answer).encode())
@@ -139,6 +146,7 @@ def token_server():
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.answer = 200, {"access_token": "fresh", "expires_in": 3600, "token_type": "Bearer"}
+    server.failures = []
     server.asked = 0
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()

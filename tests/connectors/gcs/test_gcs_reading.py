@@ -14,14 +14,14 @@ from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
 import pytest
-from harness.gcs_sessions import UNIT
-from harness.ports import free_ports
-from harness.proxy import ranged_get
-from harness.stores import BUCKET, unique
 
 from datastack_fs.connectors import GCSStorageConnector
 from datastack_fs.errors import ConfigError, ResourceChangedError, ResourceNotFoundError, StorageUnavailableError
 from datastack_fs.testing.content import noise, read_all, stamped
+from harness.gcs_sessions import UNIT
+from harness.ports import free_ports
+from harness.proxy import ranged_get
+from harness.stores import BUCKET, unique
 
 pytestmark = pytest.mark.xdist_group("gcs")
 MIB = 1 << 20

@@ -1,4 +1,4 @@
-"""A store that notes what it is asked for, in a module of its own so that child processes find it."""
+"""A store that notes what it is asked for."""
 
 from datastack_fs.connectors import MemoryStorageConnector
 
