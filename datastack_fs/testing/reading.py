@@ -66,6 +66,7 @@ UNUSUAL = [
     "CON",
 ]
 
+MIB = 1 << 20
 SEMANTICS_SIZE = 300_000
 _EXAMPLES = 300 if os.environ.get("DATASTACK_SOAK") else 40
 
@@ -262,6 +263,21 @@ class StorageReadingTests:
             assert resource.read(100) == content[650_000:650_100]
             resource.seek(0)
             assert resource.read() == content
+
+    def test_memory_stays_bounded(self, fill: Any) -> None:
+        size = 256 * MIB
+        piece = noise(1024) + bytes(7 * 1024)  # compresses, but not as a bomb does
+        connector: StorageConnector = fill({"big": piece * (size // len(piece))})
+        with connector.get_resource("big") as resource:
+            assert resource.read(MIB) == piece * 128
+            start = _resident_bytes()
+            most, count = 0, MIB
+            while block := resource.read(MIB):
+                assert block == piece * 128
+                count += len(block)
+                most = max(most, _resident_bytes() - start)
+        assert count == size
+        assert most < 96 * MIB, f"reading grew the process by {most / MIB:.0f} MiB"
 
     # Many ranges at once.
 
@@ -465,6 +481,11 @@ class _Untouchable:
 
 def _no_io(*_: object, **__: object) -> Any:
     raise AssertionError("the store was asked")
+
+
+def _resident_bytes() -> int:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _descriptors() -> int:

@@ -32,9 +32,7 @@ from datastack_fs.testing.content import (
     stamped_blocks,
     versions_in,
 )
-from datastack_fs.testing.reading import StorageReadingTests
-
-MIB = 1 << 20
+from datastack_fs.testing.reading import MIB, StorageReadingTests
 
 
 class StorageConnectorTests(StorageReadingTests):
@@ -327,7 +325,7 @@ class StorageConnectorTests(StorageReadingTests):
                     assert versions_in(other.read()) == {2}, "unreachable: it must raise"
                 assert "a" in str(caught.value)
 
-    # Deleting, listing, memory.
+    # Deleting and listing.
 
     def test_deletes(self, connector: StorageConnector) -> None:
         connector.set_resource("a/b/c", b"1")
@@ -354,22 +352,6 @@ class StorageConnectorTests(StorageReadingTests):
         assert list(connector.list_resources("many/3/")) == [name for name in names if name[5] == "3"]
 
     many: ClassVar[int] = 1100
-
-    def test_memory_stays_bounded(self, connector: StorageConnector) -> None:
-        size = 256 * MIB
-        connector.set_resource("big", stamped_blocks(9, size))
-        with connector.get_resource("big") as resource:
-            resource.read(MIB)
-            start = _resident_bytes()
-            most = 0
-            position = MIB
-            while block := resource.read(MIB):
-                assert block[:8] == block[-8:] == (9).to_bytes(8, "big")
-                position += len(block)
-                most = max(most, _resident_bytes() - start)
-        assert position == size
-        assert most < 96 * MIB, f"reading grew the process by {most / MIB:.0f} MiB"
-        connector.delete_resource("big")
 
 
 class _Unseekable(io.BytesIO):
@@ -448,8 +430,3 @@ def _write_for_ever(pipe: Connection, pickled: bytes, sizes: dict[int, int]) -> 
         if number == 0:
             pipe.send(time.monotonic() - start)
         number += 1
-
-
-def _resident_bytes() -> int:
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * 4096

@@ -55,6 +55,30 @@ def test_the_command_line_page_is_what_the_commands_say():
     assert PAGE.read_text() == page(), "python tests/harness/command_line_page.py writes it anew"
 
 
+def test_the_connector_of_the_page_keeps_the_contract(tmp_path):
+    """The page's own blocks, as a test module of somebody else's project."""
+    page = (ROOT / "docs" / "add-a-connector.md").read_text()
+    (tmp_path / "test_page.py").write_text("\n".join(code for kind, _, code in BLOCK.findall(page) if kind == "python"))
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-c", os.devnull]
+    done = subprocess.run(
+        [
+            *command,
+            "--rootdir",
+            str(tmp_path),
+            "-k",
+            "not killed and not young and not many and not memory",
+            "test_page.py",
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stdout[-8000:]
+    assert " passed" in done.stdout
+
+
 def run_commands(code):
     """Runs the lines that begin with the library's own command; a prepare of its own folder comes once only."""
     command = Path(sys.executable).with_name("datastack-fs")

@@ -2,11 +2,13 @@
 
 import os
 import pickle
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from datastack_fs import open_dataset
 from datastack_fs.datasets import DigitsFactory, FashionMNISTFactory
 from datastack_fs.testing.processes import in_child
 from harness.samples import samples_of, samples_of_pickled
@@ -55,10 +57,26 @@ def test_fashion_mnist_is_equal_in_every_store(fashion_mirror, request):
             assert meta.class_names[reference[split][1][0]] == "Ankle boot"
 
 
-@pytest.mark.parametrize("kind", WRITABLE)
-def test_a_pickled_iterator_gives_the_same_samples_in_any_child(kind, request):
-    store = empty_store(kind, request)
-    iterator, _ = DigitsFactory(store).get_dataset_iterator(config={"split": "train"})
+@pytest.fixture(params=[*WRITABLE, "http", "zip"])
+def iterator(request):
+    """The digits, from a store of each kind."""
+    if request.param in WRITABLE:
+        return DigitsFactory(empty_store(request.param, request)).get_dataset_iterator(config={"split": "train"})[0]
+    prepared = empty_store("file", request)
+    DigitsFactory(prepared).prepare()
+    content = prepared.get_resource("digits/preprocessed/train.h5").read()
+    if request.param == "http":
+        server = request.getfixturevalue("web_server")
+        url = server.put("digits/train.h5", content)
+    else:
+        path = request.getfixturevalue("tmp_path") / "digits.zip"
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("train.h5", content)
+        url = f"zip://train.h5::{path}"
+    return open_dataset(url, sample="samples", target="targets")
+
+
+def test_a_pickled_iterator_gives_the_same_samples_in_any_child(iterator):
     stack = (iterator + iterator[100:200]).shuffle(seed=3).view(range(0, 1500, 7))
     expected = samples_of(stack)
     pickled = pickle.dumps(stack)
