@@ -20,13 +20,13 @@ if TYPE_CHECKING:
         ArchiveStorageConnector,
         FileStorageConnector,
         FsspecStorageConnector,
-        GCSStorageConnector,
-        GridFSFileSystem,
-        GridFSStorageConnector,
         HTTPStorageConnector,
         MemoryStorageConnector,
-        S3StorageConnector,
     )
+    from datastack_fs.connectors import GCSStorageConnector as GCSStorageConnector
+    from datastack_fs.connectors import GridFSFileSystem as GridFSFileSystem
+    from datastack_fs.connectors import GridFSStorageConnector as GridFSStorageConnector
+    from datastack_fs.connectors import S3StorageConnector as S3StorageConnector
     from datastack_fs.errors import (
         ConfigError,
         DatasetFileCorruptError,
@@ -65,6 +65,7 @@ if TYPE_CHECKING:
 
     __version__: str
 
+# What an import of everything gives: the names that load without any extra.
 __all__ = [
     "ArchiveStorageConnector",
     "CombinedDatasetIterator",
@@ -80,9 +81,6 @@ __all__ = [
     "FileRetriever",
     "FileStorageConnector",
     "FsspecStorageConnector",
-    "GCSStorageConnector",
-    "GridFSFileSystem",
-    "GridFSStorageConnector",
     "HTTPRetriever",
     "HTTPStorageConnector",
     "InMemoryDatasetIterator",
@@ -100,7 +98,6 @@ __all__ = [
     "ResourceNotFoundError",
     "RetrievalError",
     "Retriever",
-    "S3StorageConnector",
     "SequenceDatasetIterator",
     "ShuffledDatasetIterator",
     "StorageConnector",
@@ -149,17 +146,19 @@ _MODULES = {
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 
-def __getattr__(name: str) -> "Any":
-    if name == "__version__":
-        found: Any = _version()
-    elif name in _HOMES:
-        from importlib import import_module
+if not TYPE_CHECKING:  # a type checker would take any name for one of ours
 
-        found = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    else:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = found
-    return found
+    def __getattr__(name: str) -> "Any":
+        if name == "__version__":
+            found: Any = _version()
+        elif name in _HOMES:
+            from importlib import import_module
+
+            found = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+        else:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = found
+        return found
 
 
 def _version() -> str:
@@ -172,4 +171,4 @@ def _version() -> str:
 
 
 def __dir__() -> "list[str]":
-    return sorted({*globals(), *__all__, "__version__"})
+    return sorted({*globals(), *_HOMES, "__version__"})

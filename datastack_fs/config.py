@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from datastack_fs import registry
-from datastack_fs.credentials import expand, redact
+from datastack_fs.credentials import expand
 from datastack_fs.errors import ConfigError, UnknownPluginError
 from datastack_fs.plugins import check_options
 from datastack_fs.profiles import Profile, load_configuration, make_profile
@@ -100,8 +100,14 @@ def open_dataset(
         ConfigError: an option that neither connector nor format knows.
     """
     target, identifier = _locate(url, storage)
+    if isinstance(target, Profile):
+        target.check_environment(overridden=list(options))
     taker, known = _taker(target)
-    of_connector = {name: value for name, value in options.items() if known is None or name in known}
+    if known is None:  # the store takes any option: the format's own are those that it spells out
+        spelled = registry.expected_options(identifier, format)
+        of_connector = {name: value for name, value in options.items() if name not in spelled}
+    else:
+        of_connector = {name: value for name, value in options.items() if name in known}
     of_format = {name: value for name, value in options.items() if name not in of_connector}
     resource = _open(target, identifier, of_connector)
     try:
@@ -208,15 +214,25 @@ def _connect(target: Profile | StorageConnector, options: Mapping[str, Any]) -> 
             raise TypeError(f"{target!r} is connected already: it takes no options ({', '.join(options)})")
         return target
     target.check_environment(overridden=list(options))
+    _check_profile_options(target)
     read_only = {} if target.read_only is None else {"read_only": target.read_only}
     return registry.connector_for(_store_url(target), **{**read_only, **target.options, **options})
 
 
+def _check_profile_options(profile: Profile) -> None:
+    taker, known = _taker(profile)
+    for name in profile.options:
+        try:
+            check_options({name: None}, {taker: known})
+        except ConfigError as error:
+            raise ConfigError(f"{profile.place(('options', name))}{profile.label}.options: {error}") from None
+
+
 def _store_url(profile: Profile) -> str:
-    """The URL to connect to: without references, unless there is a secret in their values."""
-    url = expand(profile.url)
-    if redact(url) != url:
+    """The URL to connect to, its path absolute; references stay in it if the connector reads them itself."""
+    if registry.keeps_references(profile.url):
         return profile.url
+    url = expand(profile.url)
     chain, separator, last = url.rpartition("::") if registry.url_scheme(url) else ("", "", url)
     if registry.url_scheme(last) is None:
         if not _is_address(last):

@@ -62,6 +62,7 @@ FORMATS: Final = PluginTable(
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)(?:://|::)|(file):", re.IGNORECASE)
 _MAGIC_BYTES = 64
 _ARCHIVES = {"zip", "tar"}
+_READ_LATE = {"http", "https", "mongodb", "mongodb+srv"}
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def connector_options(url: str) -> frozenset[str] | None:
     return None if takes_any(connector) else own | keywords(connector)
 
 
-def connector_for(url: str, **options: Any) -> StorageConnector:
+def connector_for(url: str, /, **options: Any) -> StorageConnector:
     """The connector for a store's URL, or for the path of a folder.
 
     Args:
@@ -169,6 +170,19 @@ def taker_of(url: str) -> str:
     return f"{scheme}://" if inner is None else f"{scheme}::{taker_of(inner)}"
 
 
+def keeps_references(url: str) -> bool:
+    """Whether the connector of a URL takes it with its ``${NAME}`` in it, and reads them when it connects.
+
+    It then never holds a secret that the URL has from the environment. The others have none in their URLs.
+    """
+    inner = _archived(url)
+    if inner is not None:
+        return keeps_references(inner)
+    plain: str = expand(url)
+    scheme = url_scheme(plain) or "file"
+    return scheme in _READ_LATE or CONNECTORS.find(scheme) is None or redact(plain) != plain
+
+
 def _archived(url: str) -> str | None:
     """The URL of the archive that a URL looks into; None if it looks into none."""
     plain: str = expand(url)
@@ -177,7 +191,7 @@ def _archived(url: str) -> str | None:
 
 def _with_plain_scheme(url: str) -> str:
     scheme = url_scheme(url)
-    return url if scheme is None or url.startswith(scheme) else scheme + url[len(scheme) :]
+    return url if scheme is None or url.startswith(scheme) else type(url)(scheme + url[len(scheme) :])
 
 
 def _check_fsspec_knows(scheme: str) -> None:
@@ -246,6 +260,19 @@ def format_for(resource: StreamedResource, format: str | None = None) -> tuple[s
 def format_options(iterator_class: Any) -> frozenset[str] | None:
     """The names of the options that a format's iterator takes; None if it passes any on."""
     return None if takes_any(iterator_class) else keywords(iterator_class, skip=1)
+
+
+def expected_options(identifier: str, format: str | None = None) -> frozenset[str]:  # noqa: A002
+    """The options of the format that a resource has by its name or ending, before it is opened.
+
+    Example:
+        >>> "targets" in expected_options("birds.npy"), expected_options("birds.xyz")
+        (True, frozenset())
+    """
+    for plugin, marks in _formats():
+        if plugin.name == format or (format is None and identifier.lower().endswith(marks.endings)):
+            return format_options(plugin.load(f"format {plugin.name}")) or frozenset()
+    return frozenset()
 
 
 def _formats() -> Iterator[tuple[Plugin, _Marks]]:

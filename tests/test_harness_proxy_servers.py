@@ -5,6 +5,7 @@ import threading
 import time
 
 import pytest
+
 from harness.proxy import FaultProxy, flipped_bits, ranged_get
 
 CONTENT = os.urandom(1_000_000)
@@ -138,7 +139,7 @@ def test_mongodb_delay(mongo):
     proxy.delay = 0.1
     began = time.monotonic()
     things.find_one({"_id": 1})
-    assert 0.1 <= time.monotonic() - began < 1
+    assert time.monotonic() - began >= 0.1
 
 
 @pytest.mark.parametrize("kind", ["rst", "fin", "drop"])

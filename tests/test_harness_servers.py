@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from harness.fakegcs import FakeGCS
 from harness.mongod import Mongod
 from harness.ports import free_ports
@@ -23,7 +24,7 @@ class Sleeper(Server):
     """A server that is ready when its file is there."""
 
     name = "sleeper"
-    startup_timeout = 0.5
+    startup_timeout = 30
     code = "import pathlib, time; pathlib.Path('ready').touch(); time.sleep(60)"
 
     def command(self):
@@ -38,6 +39,7 @@ class Crasher(Sleeper):
 
 
 class Dawdler(Sleeper):
+    startup_timeout = 0.5
     code = "import time; print('still thinking', flush=True); time.sleep(60)"
 
 

@@ -36,11 +36,13 @@ DESIGNED = {
     "DatastackError",
 }
 
+NEED_AN_EXTRA = {"GCSStorageConnector", "GridFSFileSystem", "GridFSStorageConnector", "S3StorageConnector"}
+
 
 def names_for_type_checkers():
     """What the ``if TYPE_CHECKING`` block imports, name by module."""
     tree = ast.parse(Path(datastack_fs.__file__).read_text())
-    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
     imports = (node for node in block.body if isinstance(node, ast.ImportFrom) and node.module != "typing")
     return {alias.name: node.module for node in imports for alias in node.names}
 
@@ -62,14 +64,31 @@ def test_every_error_is_there():
     assert set(datastack_fs.__all__) >= tree
 
 
-@pytest.mark.parametrize("name", datastack_fs.__all__)
+@pytest.mark.parametrize("name", sorted({*datastack_fs.__all__, *NEED_AN_EXTRA}))
 def test_every_name_loads_from_its_module(name):
     module = names_for_type_checkers()[name]
     assert getattr(datastack_fs, name) is getattr(importlib.import_module(module), name)
 
 
 def test_type_checkers_see_the_same_names():
-    assert set(names_for_type_checkers()) == set(datastack_fs.__all__)
+    assert set(names_for_type_checkers()) == {*datastack_fs.__all__, *NEED_AN_EXTRA}
+
+
+def test_everything_can_be_imported_without_any_extra():
+    code = """
+import sys
+for package in ("s3fs", "gcsfs", "pymongo", "aiohttp", "botocore", "google", "click", "pandas", "pyarrow", "sklearn"):
+    sys.modules[package] = None
+from datastack_fs import *
+import datastack_fs
+for name in NEED_AN_EXTRA:
+    try:
+        getattr(datastack_fs, name)
+    except MissingDependencyError as error:
+        print(str(error).partition("pip install ")[2])
+""".replace("NEED_AN_EXTRA", repr(sorted(NEED_AN_EXTRA)))
+    extras = [f"'datastack-fs[{extra}]'" for extra in ("gcs", "mongodb", "mongodb", "s3")]
+    assert run(code).splitlines() == extras
 
 
 def test_an_unknown_name_is_an_attribute_error():
@@ -80,7 +99,7 @@ def test_an_unknown_name_is_an_attribute_error():
 
 def test_dir_lists_the_names_before_they_are_loaded():
     out = run("import datastack_fs; print(*dir(datastack_fs))").split()
-    assert {*datastack_fs.__all__, "__version__"} <= set(out)
+    assert {*datastack_fs.__all__, *NEED_AN_EXTRA, "__version__"} <= set(out)
 
 
 def test_the_version_is_text():
