@@ -24,7 +24,7 @@ def parse_checksum(text: str) -> tuple[str, str]:
     Raises:
         ValueError: it is not ``sha256:`` or ``md5:`` with the right number of hex digits.
 
-    Example:
+    Examples:
         >>> parse_checksum("md5:D41D8CD98F00B204E9800998ECF8427E")
         ('md5', 'd41d8cd98f00b204e9800998ecf8427e')
     """
@@ -38,7 +38,7 @@ def parse_checksum(text: str) -> tuple[str, str]:
 def checksum(stream: BinaryIO, algorithm: str = "sha256") -> str:
     """Reads a stream to its end, from where it stands, and returns the checksum.
 
-    Example:
+    Examples:
         >>> import io
         >>> checksum(io.BytesIO(b""), "md5")
         'md5:d41d8cd98f00b204e9800998ecf8427e'
@@ -51,7 +51,7 @@ def checksum(stream: BinaryIO, algorithm: str = "sha256") -> str:
 class Hashing:
     """Size, sha256 and any further checksum of blocks that pass by.
 
-    Example:
+    Examples:
         >>> hashing = Hashing()
         >>> hashing.update(b"abc")
         >>> hashing.size, hashing.checksum()[:12]

@@ -46,7 +46,7 @@ def connect(storage: Storage | None = None, /, **options: Any) -> StorageConnect
         ConfigError: a broken configuration file, an unknown option, a variable that is not set.
         MissingDependencyError: the store needs a package; the message says how to install it.
 
-    Example:
+    Examples:
         >>> connect("memory://config-example")
         MemoryStorageConnector('memory://config-example')
         >>> connect({"url": "memory://config-example", "read_only": True})
@@ -67,7 +67,7 @@ def open_resource(url: str | os.PathLike[str], *, storage: Storage | None = None
     Raises:
         ResourceNotFoundError: there is none of that name.
 
-    Example:
+    Examples:
         >>> info = connect("memory://config-example").set_resource("birds/owl.txt", b"hoo")
         >>> open_resource("memory://config-example/birds/owl.txt").read()
         b'hoo'
@@ -122,7 +122,7 @@ def open_dataset(
 def locate(url: str | os.PathLike[str], storage: Storage | None = None, **options: Any) -> tuple[StorageConnector, str]:
     """The connector and the identifier that a resource's URL stands for; nothing is read.
 
-    Example:
+    Examples:
         >>> locate("memory://config-example/birds/owl.txt")
         (MemoryStorageConnector('memory://config-example'), 'birds/owl.txt')
     """

@@ -80,7 +80,7 @@ def _sentence(document: Document, path: KeyPath, kind: str, message: str) -> str
 def known_keys(path: KeyPath) -> tuple[str, ...]:
     """The keys that may stand below a path; none where any may.
 
-    Example:
+    Examples:
         >>> known_keys(()), known_keys(("storages", "prod")), known_keys(("storages",))
         (('default', 'storages'), ('url', 'options', 'read_only'), ())
     """

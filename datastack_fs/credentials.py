@@ -22,7 +22,7 @@ _QUERY_VALUE = re.compile(
 class EnvironmentText(str):
     """Text with ``${NAME}`` or ``${NAME:-default}`` in it, to be read from the environment when it is used.
 
-    Example:
+    Examples:
         >>> os.environ["BIRDS_TOKEN"] = "s3cret"
         >>> text = EnvironmentText("${BIRDS_TOKEN}")
         >>> str(text), text.expand()
@@ -68,7 +68,7 @@ def expand(value: Any) -> Any:
 def redact(text: str) -> str:
     """Text (a URL, or a message with URLs in it) with passwords and secret query values replaced by ``***``.
 
-    Example:
+    Examples:
         >>> redact("mongodb://ann:pw@host/db?bucket=fs&token=abc")
         'mongodb://ann:***@host/db?bucket=fs&token=***'
     """
@@ -79,7 +79,7 @@ def redact(text: str) -> str:
 def redact_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Options with the values of secret-looking keys replaced by ``***``, for repr and messages.
 
-    Example:
+    Examples:
         >>> redact_options({"key": "AKIA", "region": "eu"})
         {'key': '***', 'region': 'eu'}
     """

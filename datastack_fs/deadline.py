@@ -19,7 +19,7 @@ class Deadline:
     The waits are drawn evenly from 0 to a bound that doubles from 0.1 s to 5 s ("Exponential backoff and jitter", AWS
     Architecture Blog, 2015).
 
-    Example:
+    Examples:
         >>> deadline = Deadline(0)
         >>> deadline.wait(ConnectionResetError("gone"))
         Traceback (most recent call last):

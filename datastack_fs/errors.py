@@ -31,7 +31,7 @@ import io
 class DatastackError(Exception):
     """Any error of this library.
 
-    Example:
+    Examples:
         >>> try:
         ...     raise ResourceNotFoundError("birds.h5 is not in file:///data")
         ... except DatastackError as error:

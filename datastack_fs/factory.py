@@ -50,7 +50,7 @@ class DatasetFactory(ABC):
         resource_definitions: what to retrieve instead of what is published: a mirror, or files of your own.
         retriever: fetches all of it; by default one that suits each source.
 
-    Example:
+    Examples:
         >>> from datastack_fs.connectors.memory import MemoryStorageConnector
         >>> from datastack_fs.datasets.digits import DigitsFactory
         >>> iterator, meta = DigitsFactory(MemoryStorageConnector("factory-example")).get_dataset_iterator()
@@ -214,7 +214,7 @@ def retriever_for(source: str) -> type[Retriever]:
     Raises:
         UnknownPluginError: none does; the message lists the known schemes.
 
-    Example:
+    Examples:
         >>> retriever_for("https://host/train.gz").__name__
         'HTTPRetriever'
     """

@@ -36,7 +36,7 @@ def check_identifier(identifier: str) -> str:
         MalformedIdentifierError: it is outside the grammar in another way.
         TypeError: it is not a string.
 
-    Example:
+    Examples:
         >>> check_identifier("birds/train.h5")
         'birds/train.h5'
         >>> check_identifier("../secret")
@@ -54,7 +54,7 @@ def check_identifier(identifier: str) -> str:
 def check_prefix(prefix: str) -> str:
     """Returns the beginning of identifiers as it is: an identifier whose last segment may be unfinished, or "".
 
-    Example:
+    Examples:
         >>> check_prefix("birds/")
         'birds/'
     """
@@ -74,7 +74,7 @@ def check_prefix(prefix: str) -> str:
 def is_identifier(text: str) -> bool:
     """Whether a name found in a store is one that this library could have asked for.
 
-    Example:
+    Examples:
         >>> is_identifier("a/b"), is_identifier("a//b"), is_identifier("a/.datastack-tmp-1")
         (True, False, False)
     """

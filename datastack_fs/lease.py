@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 STALE_SECONDS: Final = 30.0
 _BEATS = 6
+_SHORTEST_PAUSE = 0.05
 _LONGEST_PAUSE = 1.0
 
 
@@ -89,6 +90,7 @@ class Lease:
     def _acquire(self) -> bool:
         """Waits until it is ours; False where the store has no such thing."""
         seen, since = "", time.monotonic()
+        pause = _SHORTEST_PAUSE
         while True:
             try:
                 self._connector.set_resource(self._identifier, self._content(), overwrite=False)
@@ -105,7 +107,8 @@ class Lease:
             elif time.monotonic() - since >= self._stale_after:
                 self._remove(version)
                 continue
-            time.sleep(min(_LONGEST_PAUSE, self._stale_after / _BEATS))
+            time.sleep(min(pause, self._stale_after / _BEATS))
+            pause = min(2 * pause, _LONGEST_PAUSE)
 
     def _remove(self, version: str) -> None:
         logger.warning("%s shows no sign of life: it is taken over", self._identifier)

@@ -41,7 +41,7 @@ class Manifest:
         library: the version of this library that prepared it.
         resources: all but the manifest itself.
 
-    Example:
+    Examples:
         >>> manifest = Manifest("birds", "1", "0.1.0", (ManifestEntry("birds/train.h5", 4),))
         >>> Manifest.from_json(manifest.to_json()) == manifest
         True

@@ -64,7 +64,7 @@ class PluginTable:
     A built-in name stays the built-in's: an entry point of that name is ignored, with a warning. A name that two
     other projects claim is refused when it is asked for.
 
-    Example:
+    Examples:
         >>> table = PluginTable("example.codecs", [Plugin("json", "json:JSONDecoder")])
         >>> table.find("json").load("example").__name__
         'JSONDecoder'
@@ -121,7 +121,7 @@ def is_installed(package: str) -> bool:
 def closest(name: str, known: Iterable[str]) -> str:
     """``" (did you mean 'x'?)"`` for a name that is nearly a known one, else nothing.
 
-    Example:
+    Examples:
         >>> closest("endpoint", ["key", "endpoint_url"])
         " (did you mean 'endpoint_url'?)"
     """
@@ -138,7 +138,7 @@ def keywords(function: Callable[..., Any], *, skip: int | None = None) -> frozen
         function: the function or class.
         skip: positional parameters that the caller fills in; the others count as keywords. By default none does.
 
-    Example:
+    Examples:
         >>> def open_it(path, mode="r", *, strict=False): ...
         >>> sorted(keywords(open_it)), sorted(keywords(open_it, skip=1))
         (['strict'], ['mode', 'strict'])
@@ -152,7 +152,7 @@ def keywords(function: Callable[..., Any], *, skip: int | None = None) -> frozen
 def takes_any(function: Callable[..., Any]) -> bool:
     """Whether a function or class takes keyword arguments of any name.
 
-    Example:
+    Examples:
         >>> takes_any(keywords), takes_any(lambda **options: None)
         (False, True)
     """
@@ -170,7 +170,7 @@ def check_options(options: Mapping[str, Any], takers: Mapping[str, frozenset[str
     Raises:
         ConfigError: names the unknown options, and the known ones of each taker.
 
-    Example:
+    Examples:
         >>> check_options({"endpoint": 1}, {"s3://": frozenset({"endpoint_url", "key"})})
         Traceback (most recent call last):
         datastack_fs.errors.ConfigError: unknown option 'endpoint' (did you mean 'endpoint_url'?); s3:// takes endpoint_url, key

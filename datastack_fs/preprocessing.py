@@ -34,7 +34,7 @@ def gunzip(stream: BinaryIO) -> Iterator[bytes]:
     Raises:
         DatasetFileCorruptError: it is no gzip file, a damaged one or a part of one; the message names it.
 
-    Example:
+    Examples:
         >>> import io
         >>> list(gunzip(io.BytesIO(gzip.compress(b"hoo"))))
         [b'hoo']

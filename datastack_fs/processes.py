@@ -15,7 +15,7 @@ class PerProcess(Generic[T]):
     A forked child makes its own and leaves the parent's untouched: closing or collecting it there could end
     connections that the parent still uses. It pickles as the function that makes it.
 
-    Example:
+    Examples:
         >>> clients = PerProcess(dict)
         >>> clients.get() is clients.get()
         True

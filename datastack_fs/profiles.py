@@ -170,7 +170,7 @@ def make_profile(
     Raises:
         ConfigError: a text has a ``${`` that names no variable.
 
-    Example:
+    Examples:
         >>> make_profile("example", "s3://lab", {"secret": "${LAB_SECRET}", "key": "abc"})
         Profile('example', 's3://lab', {'secret': '${LAB_SECRET}', 'key': '***'}, read_only=None)
     """

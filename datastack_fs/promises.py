@@ -35,7 +35,7 @@ def as_promised(blocks: Iterator[bytes], identifier: str, source: str) -> Genera
     Raises:
         RetrievalError: they are a web page, or another kind of file; before any block is passed on.
 
-    Example:
+    Examples:
         >>> page = iter([b"<html><title>Please log in</title>"])
         >>> list(as_promised(page, "train.gz", "http://host/train.gz"))
         Traceback (most recent call last):

@@ -196,7 +196,8 @@ def resolve_seek(offset: int, whence: int, position: int, size: int) -> int:
     if base is None:
         raise ValueError(f"invalid whence ({whence}, should be 0, 1 or 2)")
     if base + offset < 0:
-        raise ValueError(f"negative seek position {base + offset}")
+        # An OSError, as a real file raises it and zipfile expects it, and a ValueError, as BytesIO raises it.
+        raise io.UnsupportedOperation(f"negative seek position {base + offset}")
     return base + offset
 
 

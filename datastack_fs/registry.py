@@ -85,7 +85,7 @@ _BUILT_IN_MARKS = {
 def url_scheme(url: str) -> str | None:
     """The scheme of a URL, in lower case; None for a plain path.
 
-    Example:
+    Examples:
         >>> url_scheme("s3://lab/birds"), url_scheme("zip::s3://lab/birds.zip"), url_scheme("./birds")
         ('s3', 'zip', None)
     """
@@ -114,7 +114,7 @@ def connector_class(url: str) -> type[StorageConnector]:
 def connector_options(url: str) -> frozenset[str] | None:
     """The names of the options that the connector of a URL takes; None if it passes any on.
 
-    Example:
+    Examples:
         >>> sorted(connector_options("memory://birds")), sorted(connector_options("zip::memory://birds/owls.zip"))
         (['read_only'], ['max_ratio', 'read_only'])
     """
@@ -139,7 +139,7 @@ def connector_for(url: str, /, **options: Any) -> StorageConnector:
         MissingDependencyError: it needs a package; the message says how to install it.
         ConfigError: an option that this connector does not know; the message lists the known ones.
 
-    Example:
+    Examples:
         >>> connector_for("memory://registry-example", read_only=True)
         MemoryStorageConnector('memory://registry-example', read_only=True)
     """
@@ -153,7 +153,7 @@ def split_resource_url(url: str) -> tuple[str, str]:
     Raises:
         ConfigError: it names a store, and no resource in it.
 
-    Example:
+    Examples:
         >>> split_resource_url("s3://lab/birds/train.h5")
         ('s3://lab', 'birds/train.h5')
     """
@@ -265,7 +265,7 @@ def format_options(iterator_class: Any) -> frozenset[str] | None:
 def expected_options(identifier: str, format: str | None = None) -> frozenset[str]:  # noqa: A002
     """The options of the format that a resource has by its name or ending, before it is opened.
 
-    Example:
+    Examples:
         >>> "targets" in expected_options("birds.npy"), expected_options("birds.xyz")
         (True, frozenset())
     """
@@ -299,7 +299,7 @@ def _format_list() -> str:
 def dataset_names() -> list[str]:
     """The datasets that ``load_dataset`` and ``datastack-fs prepare`` know by name.
 
-    Example:
+    Examples:
         >>> dataset_names()[:3]
         ['digits', 'mnist', 'fashion-mnist']
     """

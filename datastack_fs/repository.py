@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class DatasetRepository:
     """Names and the factories that open them.
 
-    Example:
+    Examples:
         >>> from datastack_fs.connectors.memory import MemoryStorageConnector
         >>> from datastack_fs.datasets.digits import DigitsFactory
         >>> repository = DatasetRepository()
@@ -69,7 +69,7 @@ def load_dataset(
     Raises:
         DatasetNotFoundError: no dataset of that name, or it has no such split; the message lists those there are.
 
-    Example:
+    Examples:
         >>> image, target, tag = load_dataset("digits", split="test", storage="memory://load-example")[0]
         >>> image.shape, int(target), tag
         ((8, 8), 0, 'test')

@@ -55,7 +55,7 @@ class StreamedResource(io.BufferedReader):
     ``ResourceChangedError``; they never end early. One resource belongs to one thread: ``reopen()`` gives another
     thread its own.
 
-    Example:
+    Examples:
         >>> from datastack_fs.connectors.memory import MemoryStorageConnector
         >>> connector = MemoryStorageConnector("birds")
         >>> info = connector.set_resource("list.txt", b"finch\nowl\n")

@@ -39,7 +39,7 @@ class ResourceDefinition:
         checksum: ``sha256:<hex>`` or ``md5:<hex>``, in lower case; without, whatever comes is taken.
         md5_sum: the hex digits alone, another way to say ``checksum``; None if that is no md5.
 
-    Example:
+    Examples:
         >>> ResourceDefinition("a.gz", "https://host/a.gz", md5_sum="D41D8CD98F00B204E9800998ECF8427E").checksum
         'md5:d41d8cd98f00b204e9800998ecf8427e'
     """
@@ -143,7 +143,7 @@ class Retriever(ABC):
 class FileRetriever(Retriever):
     """Fetches files of this machine: by path, by ``file:`` URL, or out of an installed package.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> from datastack_fs.connectors.memory import MemoryStorageConnector
         >>> connector = MemoryStorageConnector("file-retriever-example")

@@ -60,7 +60,7 @@ class StorageConnector(ABC):
         read_only: refuse every write with ``ReadOnlyStorageError``.
         deadline: seconds without progress after which an operation gives up with ``StorageUnavailableError``.
 
-    Example:
+    Examples:
         >>> from datastack_fs.connectors.memory import MemoryStorageConnector
         >>> with MemoryStorageConnector("storage-example") as connector:
         ...     info = connector.set_resource("birds/owl.txt", b"hoo")
@@ -88,7 +88,7 @@ class StorageConnector(ABC):
     def split_url(cls, url: str) -> tuple[str, str]:
         """Splits a resource's URL into the store's URL and the identifier.
 
-        Example:
+        Examples:
             >>> StorageConnector.split_url("s3://lab/birds/train.h5")
             ('s3://lab', 'birds/train.h5')
         """
@@ -190,7 +190,7 @@ class StorageConnector(ABC):
         Raises:
             ResourceChangedError: the version is gone.
 
-        Example:
+        Examples:
             >>> from datastack_fs.connectors.memory import MemoryStorageConnector
             >>> connector = MemoryStorageConnector("ranges-example")
             >>> info = connector.set_resource("abc", b"abcdef")

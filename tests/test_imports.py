@@ -1,4 +1,4 @@
-"""Imports run one way only: the floors of DESIGN.md section 2, held by reading every import of the source."""
+"""Imports run one way only: the floors of docs/design.md, held by reading every import of the source."""
 
 import ast
 from dataclasses import dataclass

@@ -82,7 +82,7 @@ def datasets(as_json: bool) -> None:
 def _opening(name: str, split: str, storage: str | None, options: dict[str, Any]) -> str:
     """The line of Python that opens a split, without secrets.
 
-    Example:
+    Examples:
         >>> _opening("digits", "train", "prod", {"secret": "abc", "deadline": 5})
         'datastack_fs.load_dataset("digits", split="train", storage=datastack_fs.connect("prod", secret="***", deadline=5))'
     """  # noqa: E501

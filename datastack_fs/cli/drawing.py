@@ -25,7 +25,7 @@ def draw(sample: Any, *, columns: int = 80, colors: bool = False, encoding: str 
         colors: two pixels a character, in 24-bit colours; else shades, two characters a pixel.
         encoding: of the terminal; where it has no block characters, letters stand for shades.
 
-    Example:
+    Examples:
         >>> print(draw(np.array([[0, 8], [16, 4]]), columns=4))
           ▒▒
         ██░░

@@ -31,7 +31,7 @@ def parse_options(context: click.Context, parameter: click.Parameter, pairs: Ite
 def parse_value(text: str) -> Any:
     """A number, true, false or null as YAML has them; in quotes, or else, text, which may name ``${VARIABLES}``.
 
-    Example:
+    Examples:
         >>> parse_value("8"), parse_value("true"), parse_value("'8'"), parse_value("a #b")
         (8, True, '8', 'a #b')
     """
@@ -79,7 +79,7 @@ def overwrite_option(command: _Command) -> _Command:
 def is_address(text: str) -> bool:
     """Whether an argument is a URL or a path, and so no identifier.
 
-    Example:
+    Examples:
         >>> is_address("s3://lab/x"), is_address("./x"), is_address("birds/x")
         (True, True, False)
     """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from typing import Final
 
@@ -93,11 +92,12 @@ def _identifier(split: str) -> str:
 def _parse(content: bytes) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
     """Images and targets from lines of 64 pixels and the digit."""
     try:
-        rows = np.loadtxt(io.StringIO(content.decode("ascii")), delimiter=",", dtype=np.int64, ndmin=2)
+        rows = np.array([line.split(",") for line in content.decode("ascii").split()], dtype=np.int64)
     except ValueError as error:
         raise DatasetFileCorruptError(f"{RAW} does not hold lines of numbers: {error}") from error
+    if rows.shape[1:] != (_SIDE * _SIDE + 1,):
+        raise DatasetFileCorruptError(f"{RAW}: expected lines of 64 pixels and the digit, not {rows.shape} numbers")
     pixels, targets = rows[:, :-1], rows[:, -1]
-    in_range = rows.min(initial=0) >= 0 and pixels.max(initial=0) <= _HIGHEST and targets.max(initial=0) < len(_CLASSES)
-    if rows.shape[1] != _SIDE * _SIDE + 1 or not in_range:
-        raise DatasetFileCorruptError(f"{RAW}: expected 64 pixels from 0 to 16 and a digit in each line")
+    if rows.min() < 0 or pixels.max() > _HIGHEST or targets.max() >= len(_CLASSES):
+        raise DatasetFileCorruptError(f"{RAW}: pixels are 0 to 16 and targets 0 to 9, and others came")
     return pixels.reshape(-1, _SIDE, _SIDE).astype(np.uint8), targets

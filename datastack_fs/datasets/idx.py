@@ -35,7 +35,7 @@ class IDXReader:
     Raises:
         DatasetFileCorruptError: it is no such file; later, if it ends early or goes on after its end.
 
-    Example:
+    Examples:
         >>> reader = IDXReader([b"\0\0\x08\1\0\0\0\3" + bytes([4, 5, 6])], "labels", dimensions=1)
         >>> reader.shape, [block.tolist() for block in reader.rows(2)]
         ((3,), [[4, 5], [6]])

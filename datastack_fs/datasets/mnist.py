@@ -67,7 +67,7 @@ class MNISTFactory(DatasetFactory):
             source: a URL or the path of a folder, which has them under their published names.
             checksums: those that differ from the published ones, by file name; None takes what comes.
 
-        Example:
+        Examples:
             >>> MNISTFactory.mirror("/data/mnist")[0]
             ResourceDefinition('mnist/raw/samples_train.gz', '/data/mnist/train-images-idx3-ubyte.gz', 'md5:f68b3c2dcbeaaa9fbdd348bbdeb94873')
         """  # noqa: E501

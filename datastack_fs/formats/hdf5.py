@@ -54,7 +54,7 @@ class HDF5DatasetIterator(DatasetIterator[tuple[Any, Any, Any]]):
         DatasetNotFoundError: no dataset of that name; the message lists those that there are.
         DatasetFileCorruptError: it is no HDF5 file, a broken one, or its datasets don't fit together.
 
-    Example:
+    Examples:
         >>> import io, h5py
         >>> from datastack_fs.connectors.memory import MemoryStorageConnector
         >>> connector, file = MemoryStorageConnector("hdf5-example"), io.BytesIO()

@@ -48,7 +48,7 @@ def store_hdf5(
     Raises:
         DatasetFileCorruptError: there are fewer samples than ``length``, or more.
 
-    Example:
+    Examples:
         >>> from datastack_fs.connectors.memory import MemoryStorageConnector
         >>> from datastack_fs.formats.hdf5 import HDF5DatasetIterator
         >>> connector = MemoryStorageConnector("store-hdf5-example")

@@ -36,7 +36,7 @@ class NpyDatasetIterator(ColumnsDatasetIterator[tuple[Any, Any, Any]]):
     Raises:
         DatasetFileCorruptError: it is no whole ``.npy`` file, or one that rows can't be read from.
 
-    Example:
+    Examples:
         >>> import io
         >>> from datastack_fs.connectors.memory import MemoryStorageConnector
         >>> connector, file = MemoryStorageConnector("npy-example"), io.BytesIO()

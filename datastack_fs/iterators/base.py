@@ -42,7 +42,7 @@ class DatasetMeta:
         tag_pos: where the tag stands.
         class_names: the names of the classes, when targets are their numbers.
 
-    Example:
+    Examples:
         >>> meta = DatasetMeta("birds/train.h5", "birds", class_names=("owl", "wren"))
         >>> meta.replace(tag="train").tag
         'train'
@@ -91,7 +91,7 @@ class DatasetIterator(ABC, Generic[SampleT_co]):
     shuffle, several joined) hands the mapped indices of a whole batch down to it. All three get indices that are
     checked. An iterator keeps no open handle that a pickle or a forked child couldn't use.
 
-    Example:
+    Examples:
         >>> class Squares(DatasetIterator[tuple[int, int, None]]):
         ...     def __len__(self):
         ...         return 10
@@ -168,7 +168,7 @@ class DatasetIterator(ABC, Generic[SampleT_co]):
     def __getitems__(self, indices: Indices) -> list[SampleT_co]:
         """The samples at many indices, read as one batch: what torch's DataLoader calls.
 
-        Example:
+        Examples:
             >>> from datastack_fs.iterators import SequenceDatasetIterator
             >>> iterator = SequenceDatasetIterator(["a", "b", "c"], [0, 1, 2])
             >>> iterator.__getitems__([2, 0])
@@ -186,7 +186,7 @@ class DatasetIterator(ABC, Generic[SampleT_co]):
 
         Samples are not read, unless this kind of dataset has its labels nowhere else (``_targets`` says so).
 
-        Example:
+        Examples:
             >>> from datastack_fs.iterators import SequenceDatasetIterator
             >>> SequenceDatasetIterator(["a", "b", "c"], [0, 1, 2])[1:].targets().tolist()
             [1, 2]
@@ -245,7 +245,7 @@ class DatasetIterator(ABC, Generic[SampleT_co]):
     ) -> DatasetIteratorView[SampleT_co]:
         """Some of the samples, in the order of the indices (or where a mask is true); nothing is read or copied.
 
-        Example:
+        Examples:
             >>> from datastack_fs.iterators import SequenceDatasetIterator
             >>> list(SequenceDatasetIterator(["a", "b", "c"]).view([2, -3], tag="few"))
             [('c', None, None), ('a', None, None)]
@@ -257,7 +257,7 @@ class DatasetIterator(ABC, Generic[SampleT_co]):
     def shuffle(self, seed: int, epoch: int = 0) -> ShuffledDatasetIterator[SampleT_co]:
         """All samples in an order that seed and epoch decide, the same on every machine.
 
-        Example:
+        Examples:
             >>> from datastack_fs.iterators import SequenceDatasetIterator
             >>> [letter for letter, _, _ in SequenceDatasetIterator(["a", "b", "c", "d"]).shuffle(seed=1)]
             ['c', 'a', 'd', 'b']
@@ -269,7 +269,7 @@ class DatasetIterator(ABC, Generic[SampleT_co]):
     def in_memory(self, max_bytes: int | None = None) -> InMemoryDatasetIterator[SampleT_co]:
         """All samples, read now and kept in memory; refused when they need more than ``max_bytes``.
 
-        Example:
+        Examples:
             >>> from datastack_fs.iterators import SequenceDatasetIterator
             >>> SequenceDatasetIterator(["a", "b"]).in_memory(max_bytes=1_000_000)[1]
             ('b', None, None)
@@ -281,7 +281,7 @@ class DatasetIterator(ABC, Generic[SampleT_co]):
     def __add__(self, other: DatasetIterator[_OtherT]) -> CombinedDatasetIterator[SampleT_co | _OtherT]:
         """The samples of this one, then those of the other.
 
-        Example:
+        Examples:
             >>> from datastack_fs.iterators import SequenceDatasetIterator
             >>> len(SequenceDatasetIterator(["a", "b"]) + SequenceDatasetIterator(["c"]))
             3

@@ -20,7 +20,7 @@ def read_in_chunks(read: Callable[[IndexArray], list[SampleT]], indices: IndexAr
 
     A list holds at most ``MAX_SAMPLES``, and about ``MAX_BYTES`` judged by the list before it.
 
-    Example:
+    Examples:
         >>> chunks = read_in_chunks(lambda indices: [(int(i),) for i in indices], range(30))
         >>> [len(chunk) for chunk in chunks]
         [1, 4, 16, 9]
@@ -39,7 +39,7 @@ def read_in_chunks(read: Callable[[IndexArray], list[SampleT]], indices: IndexAr
 def approximate_bytes(value: Any) -> int:
     """How much memory a value takes: exact for arrays, bytes and text, a guess for other objects.
 
-    Example:
+    Examples:
         >>> approximate_bytes((np.zeros(1000), b"x" * 500)) >= 8500
         True
     """

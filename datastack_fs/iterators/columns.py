@@ -38,7 +38,7 @@ class Column(ABC):
 class ArrayColumn(Column):
     """The rows of an array.
 
-    Example:
+    Examples:
         >>> column = ArrayColumn(np.arange(6).reshape(3, 2))
         >>> column.value(2).tolist(), [row.tolist() for row in column.values(np.array([1, 0]))]
         ([4, 5], [[2, 3], [0, 1]])
@@ -67,7 +67,7 @@ class ArrayColumn(Column):
 class SequenceColumn(Column):
     """The values of a list, or of anything with length and index.
 
-    Example:
+    Examples:
         >>> SequenceColumn(["a", "b", "c"]).values(np.array([2, 0]))
         ['c', 'a']
     """
@@ -96,7 +96,7 @@ class SequenceColumn(Column):
 class ConstantColumn(Column):
     """One value for all samples.
 
-    Example:
+    Examples:
         >>> ConstantColumn("train", length=1000).values(np.array([999, 0]))
         ['train', 'train']
     """

@@ -23,7 +23,7 @@ class CombinedDatasetIterator(DatasetIterator[SampleT_co]):
         meta: of the whole. By default it is made of the parts' metas, which must agree in the positions within a
             sample and, where they have them, in the names of the classes.
 
-    Example:
+    Examples:
         >>> from datastack_fs.iterators import SequenceDatasetIterator
         >>> both = CombinedDatasetIterator([SequenceDatasetIterator(["a", "b"]), SequenceDatasetIterator(["c"])])
         >>> both.__getitems__([2, 0])

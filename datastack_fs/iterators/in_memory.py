@@ -26,7 +26,7 @@ class InMemoryDatasetIterator(ColumnsDatasetIterator[SampleT_co]):
     Raises:
         ValueError: the samples need more than ``max_bytes``.
 
-    Example:
+    Examples:
         >>> from datastack_fs.iterators import SequenceDatasetIterator
         >>> images = SequenceDatasetIterator(np.zeros((100, 8, 8), dtype=np.uint8)).in_memory(max_bytes=10_000)
         >>> images[99][0].shape

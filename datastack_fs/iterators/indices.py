@@ -23,7 +23,7 @@ def as_index(index: SupportsIndex, length: int) -> int:
         IndexError: it is outside an iterator of that length.
         TypeError: it is no integer; bools are refused, since they are most often a mask or a mistake.
 
-    Example:
+    Examples:
         >>> as_index(-1, length=3)
         2
     """
@@ -52,7 +52,7 @@ def as_indices(indices: Indices, length: int) -> IndexArray:
         IndexError: one of them is outside an iterator of that length.
         TypeError: they are not one row of integers.
 
-    Example:
+    Examples:
         >>> as_indices([2, -1, 0], length=3).tolist()
         [2, 2, 0]
     """
@@ -67,7 +67,7 @@ def as_selection(indices: Indices, length: int) -> IndexArray:
         TypeError: they are neither one row of integers nor of bools.
         ValueError: the mask has not one bool for each sample.
 
-    Example:
+    Examples:
         >>> as_selection([True, False, True], length=3).tolist()
         [0, 2]
     """

@@ -16,7 +16,7 @@ def label_array(labels: Sequence[Any]) -> npt.NDArray[Any]:
     Text stays Python text: numpy's own would make ``[1, "a"]`` two texts, cut NULs off the end, and give every
     label the room of the longest.
 
-    Example:
+    Examples:
         >>> label_array([3, 1]).tolist(), label_array(["cat", None]).tolist()
         ([3, 1], ['cat', None])
     """
@@ -31,7 +31,7 @@ def label_array(labels: Sequence[Any]) -> npt.NDArray[Any]:
 def join_labels(arrays: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
     """Returns one array after the other, as objects when their kinds don't go together.
 
-    Example:
+    Examples:
         >>> join_labels([np.array([1, 2]), np.array(["cat"], dtype=object)]).tolist() == [1, 2, "cat"]
         True
     """

@@ -28,7 +28,7 @@ class SequenceDatasetIterator(ColumnsDatasetIterator[tuple[Any, Any, Any]]):
 
     The sequences are kept, not copied: don't change them. Samples that are arrays are handed out as copies.
 
-    Example:
+    Examples:
         >>> iterator = SequenceDatasetIterator(["wren.png", "owl.png"], [1, 0], tags="train")
         >>> iterator[0]
         ('wren.png', 1, 'train')

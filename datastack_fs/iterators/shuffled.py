@@ -17,7 +17,7 @@ class ShuffledDatasetIterator(IndexMapDatasetIterator[SampleT_co]):
 
     A view of it keeps the order of the moment at which it was made. A pickle holds seed and epoch, not the order.
 
-    Example:
+    Examples:
         >>> from datastack_fs.iterators import SequenceDatasetIterator
         >>> shuffled = ShuffledDatasetIterator(SequenceDatasetIterator(["a", "b", "c", "d"]), seed=1)
         >>> [letter for letter, _, _ in shuffled], [letter for letter, _, _ in shuffled.at_epoch(1)]
@@ -76,7 +76,7 @@ def permutation(length: int, seed: int, epoch: int) -> IndexArray:
     Samples are sorted by random 64-bit keys. numpy promises the raw bits of a bit generator for ever, but not what
     ``Generator.permutation`` makes of them; a resumed job must find its order again under another numpy.
 
-    Example:
+    Examples:
         >>> permutation(8, seed=1, epoch=0).tolist()
         [2, 4, 7, 5, 0, 6, 3, 1]
     """

@@ -20,7 +20,7 @@ class DatasetIteratorView(IndexMapDatasetIterator[SampleT_co]):
 
     A view of a view, or of a shuffle, is one array of indices into what that stands on.
 
-    Example:
+    Examples:
         >>> from datastack_fs.iterators import SequenceDatasetIterator
         >>> letters = SequenceDatasetIterator(["a", "b", "c", "d"])
         >>> train = DatasetIteratorView(letters, [3, 0, 1], "train")

@@ -19,7 +19,7 @@ def noise(size: int, seed: int = 0) -> bytes:
 def stamped(version: int, size: int) -> bytes:
     """Bytes in which every aligned word of 8 is ``version``, so that a mix of two versions shows.
 
-    Example:
+    Examples:
         >>> versions_in(stamped(3, 20)), versions_in(stamped(3, 16) + stamped(4, 16))
         ({3}, {3, 4})
     """

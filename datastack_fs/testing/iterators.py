@@ -35,7 +35,7 @@ class DatasetIteratorTests:
     Keep the dataset small (some ten samples): each is read many times, and sent to child processes. Samples are
     compared exactly, arrays by type, shape and every element.
 
-    Example:
+    Examples:
         >>> from datastack_fs.iterators import SequenceDatasetIterator
         >>> class TestLetters(DatasetIteratorTests):
         ...     @pytest.fixture
@@ -298,7 +298,7 @@ def assert_all_same(actual: Sequence[Any] | np.ndarray[Any, Any], expected: Sequ
 def assert_same(actual: Any, expected: Any, what: str = "sample") -> None:
     """Equal through tuples, lists and mappings; arrays in type, shape and elements; NaN equals NaN.
 
-    Example:
+    Examples:
         >>> assert_same((np.array([1.0, np.nan]), "a"), (np.array([1.0, np.nan]), "a"))
         >>> assert_same((np.array([1, 2]),), (np.array([1, 3]),))  # doctest: +ELLIPSIS
         Traceback (most recent call last):

@@ -9,8 +9,6 @@ import threading
 
 import numpy as np
 import pytest
-from datasets import mirrors
-from datasets.mirrors import COUNTS, definitions, images, labels
 
 from datastack_fs.connectors import FileStorageConnector, MemoryStorageConnector
 from datastack_fs.datasets import MNISTFactory
@@ -26,6 +24,8 @@ from datastack_fs.errors import (
 )
 from datastack_fs.manifest import Manifest, ManifestEntry
 from datastack_fs.retrieval import FileRetriever, HTTPRetriever, ResourceDefinition
+from harness import mirrors
+from harness.mirrors import COUNTS, definitions, images, labels
 
 RESOURCES = [
     "mnist/manifest.json",

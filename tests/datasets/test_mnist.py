@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from datasets.mirrors import definitions, files, idx, serve
 
 from datastack_fs.connectors import FileStorageConnector, MemoryStorageConnector
 from datastack_fs.datasets import FashionMNISTFactory, MNISTFactory
 from datastack_fs.datasets.idx import IDXReader
 from datastack_fs.errors import DatasetFileCorruptError
 from datastack_fs.retrieval import ResourceDefinition
+from harness.mirrors import definitions, files, idx, serve
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 DEBIAN_CHECKSUMS = {  # Debian has compressed the files anew

@@ -7,7 +7,6 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
-from formats.counting import CountingStore
 
 from datastack_fs.connectors import FileStorageConnector, MemoryStorageConnector
 from datastack_fs.errors import DatasetFileCorruptError, ResourceChangedError
@@ -15,6 +14,7 @@ from datastack_fs.formats.npy import NpyDatasetIterator
 from datastack_fs.iterators import DatasetMeta
 from datastack_fs.testing import DatasetIteratorTests
 from datastack_fs.testing.iterators import assert_all_same, shuffled
+from harness.counting import CountingStore
 
 IMAGES = np.random.default_rng(1).integers(0, 255, (23, 6, 5), dtype=np.uint8)
 LABELS = np.arange(23) % 4
