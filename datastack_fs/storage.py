@@ -7,7 +7,6 @@ the end of the class. ``datastack_fs.testing.StorageConnectorTests`` tests the p
 
 from __future__ import annotations
 
-import errno
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,17 +19,14 @@ from datastack_fs.errors import (
     DatastackError,
     ReadOnlyStorageError,
     ResourceChangedError,
-    ResourceConflictError,
     ResourceExistsError,
     ResourceNotFoundError,
-    StorageFullError,
-    StoragePermissionError,
     StorageUnavailableError,
-    UnsupportedStorageError,
 )
 from datastack_fs.identifiers import check_identifier, check_prefix, is_identifier
 from datastack_fs.reading import RangePlan, RemoteReader
 from datastack_fs.resource import Range, ResourceInfo, StreamedResource
+from datastack_fs.translation import translate_built_in
 from datastack_fs.writing import Source, Upload
 
 if TYPE_CHECKING:
@@ -44,10 +40,6 @@ T = TypeVar("T")
 DEADLINE: Final = 60.0
 SHORT_ANSWERS: Final = 3
 """So often may a range come back short or long before the resource counts as corrupt."""
-
-_CONFLICTS = {errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY}
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_UNAVAILABLE = {errno.EIO, errno.ETIMEDOUT, errno.EBUSY, errno.EAGAIN, errno.EHOSTUNREACH, errno.ENETUNREACH}
 
 
 class StorageConnector(ABC):
@@ -269,17 +261,7 @@ class StorageConnector(ABC):
         Authors put their library's errors before ``super()._translate(error)``, which knows the built-in ones.
         ``StorageUnavailableError`` means that trying again may help.
         """
-        code = getattr(error, "errno", None)
-        for known, ours, reason in _BUILT_IN:
-            if isinstance(error, known):
-                return ours, reason
-        if code in _FULL:
-            return StorageFullError, "no room"
-        if code in _CONFLICTS:
-            return ResourceConflictError, "a resource and a folder can't have the same name here"
-        if code in _UNAVAILABLE or isinstance(error, EOFError):
-            return StorageUnavailableError, "no answer"
-        return None
+        return translate_built_in(error)
 
     # What the verbs share.
 
@@ -366,13 +348,3 @@ class StorageConnector(ABC):
 
     def _sentence(self, verb: str, identifier: str, reason: str) -> str:
         return f"can't {verb} {identifier or 'resources'} in {self.url}: {reason}"
-
-
-_BUILT_IN: Final[Sequence[tuple[type[Exception] | tuple[type[Exception], ...], type[DatastackError], str]]] = (
-    (FileNotFoundError, ResourceNotFoundError, "not found"),
-    (FileExistsError, ResourceExistsError, "it is there"),
-    ((IsADirectoryError, NotADirectoryError), ResourceConflictError, "a resource and a folder can't have one name"),
-    (PermissionError, StoragePermissionError, "these credentials, or this user, may not"),
-    ((TimeoutError, ConnectionError), StorageUnavailableError, "no answer"),
-    (NotImplementedError, UnsupportedStorageError, "this store can't do that safely"),
-)

@@ -17,7 +17,7 @@ PACKAGE = Path(datastack_fs.__file__).parent
 ROOT = PACKAGE.parent
 
 FLOORS = [
-    {"errors", "identifiers", "checksums", "credentials", "deadline", "processes", "promises"},
+    {"errors", "identifiers", "checksums", "credentials", "deadline", "processes", "promises", "translation"},
     {"resource", "reading", "writing"},
     {"storage", "iterators"},
     {"connectors", "plugins"},

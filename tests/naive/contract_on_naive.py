@@ -46,6 +46,25 @@ class NaiveStorageConnector(StorageConnector):
         self._fs.rm_file(f"{self._root}/{identifier}")
 
 
+class CheckThenActStorageConnector(NaiveStorageConnector):
+    """Looks first and writes later: two writers both find nothing."""
+
+    def _publish(self, identifier, upload, overwrite):
+        path = f"{self._root}/{identifier}"
+        if not overwrite and self._fs.exists(path):
+            raise FileExistsError(path)
+        self._fs.pipe_file(path, b"".join(upload.blocks()))
+        return self._stat(identifier)
+
+
+class TestCheckThenActStorageConnector(StorageConnectorTests):
+    kills = 5
+
+    @pytest.fixture
+    def connector(self, tmp_path):
+        return CheckThenActStorageConnector(tmp_path / "store")
+
+
 class TestNaiveStorageConnector(StorageConnectorTests):
     kills = 20
 
