@@ -74,7 +74,8 @@ class FsspecStorageConnector(StorageConnector):
     - A write goes to a temporary file in the same folder and is moved onto the target. Readers never see a part of
       it if the filesystem's own ``mv`` (or its copy) is atomic.
     - ``overwrite=False`` works in memory and on local files only; elsewhere it raises ``UnsupportedStorageError``.
-    - Checksums are not kept, and symbolic links are followed wherever they lead.
+    - Checksums are not kept, symbolic links are followed wherever they lead, and folders that a delete leaves empty
+      stay, except on this machine: elsewhere ``rmdir`` may take along what is in them.
 
     Args:
         fs: a filesystem, or the URL of one.
@@ -125,6 +126,9 @@ class FsspecStorageConnector(StorageConnector):
         """Any URL that fsspec takes, also a chained one; options that are not ours are the filesystem's."""
         return cls(url, **options)
 
+    def close(self) -> None:  # noqa: D102
+        self._places.close()
+
     # Reading.
 
     def _stat(self, identifier: str) -> ResourceInfo:
@@ -148,8 +152,8 @@ class FsspecStorageConnector(StorageConnector):
         return answers
 
     def _list(self, prefix: str) -> Iterator[str]:
-        found = self._places.get().find(prefix.rpartition("/")[0])
-        return iter(sorted(name for name in found if name.startswith(prefix)))
+        found = self._places.get().names(prefix.rpartition("/")[0])
+        return (name for name in found if name.startswith(prefix))
 
     # Writing.
 
@@ -177,7 +181,7 @@ class FsspecStorageConnector(StorageConnector):
                 if stored != upload.size:
                     reason = f"{stored:,} of {upload.size:,} bytes were stored"
                     raise DatasetFileCorruptError(self._sentence("store", identifier, reason))
-                place.move(temporary, identifier, overwrite)
+                self._move(place, temporary, identifier, overwrite)
             except BaseException:
                 with suppress(Exception):  # the first error is the one to tell; a sweep removes what is left
                     place.call("rm_file", place.path(temporary))
@@ -188,12 +192,27 @@ class FsspecStorageConnector(StorageConnector):
         try:
             place.put(source, name)
         except FileNotFoundError:
-            place.make_folders(name)
             try:
+                place.make_folders(name)
                 place.put(source, name)
             except FileNotFoundError as error:
                 reason = "the root of the store is not there, and is not made by a write"
                 raise ConfigError(self._sentence("store", name, reason)) from error
+
+    def _move(self, place: Place, temporary: str, identifier: str, overwrite: bool) -> None:
+        try:
+            place.move(temporary, identifier, overwrite)
+            if place.is_local:
+                return
+            place.info(temporary)
+        except FileNotFoundError:  # as it should be: it has gone to its place
+            return
+        except FileExistsError:
+            if not overwrite:
+                raise
+        # HDFS answers that it did not rename, and fsspec doesn't look.
+        reason = "this filesystem does not replace a file by another; delete it first"
+        raise UnsupportedStorageError(self._sentence("store", identifier, reason))
 
     def _delete(self, identifier: str) -> None:
         self._stat(identifier)
@@ -205,7 +224,7 @@ class FsspecStorageConnector(StorageConnector):
         place = self._places.get()
         before = time.time() - older_than
         swept = 0
-        for name in place.find(""):
+        for name in place.names(""):
             made = name.rpartition("/")[2].partition(TEMPORARY)[2].partition("-")[0]
             with suppress(ValueError, FileNotFoundError):
                 if int(made, 16) < before:

@@ -21,7 +21,7 @@ try:
     from botocore.exceptions import ClientError
 
     from datastack_fs.connectors.s3_client import S3Client
-    from datastack_fs.connectors.s3_errors import ERRORS, code_of, status_of, translate
+    from datastack_fs.connectors.s3_errors import code_of, status_of, translate
     from datastack_fs.connectors.s3_writing import SHA256, S3Writer, heeds_if_none_match
 except ModuleNotFoundError as error:
     raise MissingDependencyError("s3:// needs s3fs: pip install 'datastack-fs[s3]'", name=error.name) from error
@@ -183,9 +183,11 @@ class S3StorageConnector(StorageConnector):
             )
             etag = writer.write()
             stored = ResourceInfo(identifier, staged.size, etag, None, staged.checksum)
+        head = partial(client.call, "head_object", Key=self._key(identifier), IfMatch=etag)
         try:
-            return _describe(identifier, client.call("head_object", Key=self._key(identifier), IfMatch=etag))
-        except ERRORS:  # it is stored; only the time isn't known, as when another writer has replaced it already
+            return _describe(identifier, self._retry("look up", identifier, head))
+        except DatastackError:
+            # It is stored; only the time isn't known, as when another writer has replaced it already.
             return stored
 
     def _check_creates(self, client: S3Client) -> None:

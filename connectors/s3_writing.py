@@ -38,6 +38,7 @@ MOST_PARTS: Final = 10_000
 PARTS_IN_FLIGHT: Final = 4
 BYTES_IN_FLIGHT: Final = 32 << 20
 ABORT_SECONDS: Final = 5.0
+ABORTS: Final = 3
 
 _MIB = 1 << 20
 _MD5 = re.compile(r"[0-9a-f]{32}")
@@ -146,9 +147,11 @@ class S3Writer:
             raise
 
     def _send_parts(self, upload: Mapping[str, str]) -> list[dict[str, Any]]:
-        """Uploads the parts, some at once. The source is read in the calling thread: it may be an S3 resource itself,
-        which the I/O thread could not wait for.
-        """  # noqa: D205
+        """Uploads the parts, some at once.
+
+        The source is read in the calling thread: it may be an S3 resource itself, which the I/O thread could not wait
+        for.
+        """
         most = max(1, min(PARTS_IN_FLIGHT, BYTES_IN_FLIGHT // self._part_size))
         flying: dict[Future[Answer], tuple[int, _Body]] = {}
         etags: dict[int, str] = {}
@@ -183,22 +186,16 @@ class S3Writer:
 
     def _publish(self, call: Callable[[], str]) -> str:
         """Makes the call that publishes, again while its answer is lost, and returns the ETag."""
-        lost = False
 
         def attempt() -> str:
-            nonlocal lost
             try:
                 return call()
             except ClientError as error:
-                # A second try may find what the first one has stored.
-                if lost and (status_of(error) == 412 or code_of(error) == "NoSuchUpload"):
+                # An earlier try may have stored it, ours or aiohttp's: that repeats a PUT if the connection breaks.
+                if status_of(error) == 412 or code_of(error) == "NoSuchUpload":
                     etag = self._etag_if_ours()
                     if etag is not None:
                         return etag
-                lost = True
-                raise
-            except ERRORS:
-                lost = True
                 raise
 
         return self._again(attempt)
@@ -217,7 +214,7 @@ class S3Writer:
 
         def abort() -> None:
             try:
-                while True:
+                for _ in range(ABORTS):
                     self._client.call("abort_multipart_upload", **upload)
                     # A part that was on its way may arrive after the abort: S3's documentation asks to look.
                     self._client.call("list_parts", MaxParts=1, **upload)

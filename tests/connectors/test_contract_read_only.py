@@ -5,10 +5,10 @@ import tarfile
 import zipfile
 
 import pytest
-from harness.stores import empty_store
 
 from datastack_fs.connectors import ArchiveStorageConnector, HTTPStorageConnector
 from datastack_fs.testing import StorageReadingTests
+from harness.stores import empty_store
 
 
 class TestHTTPStorageConnector(StorageReadingTests):

@@ -1,9 +1,9 @@
 """The contract on the real servers: S3, GCS, MongoDB."""
 
 import pytest
-from harness.stores import empty_store
 
 from datastack_fs.testing import StorageConnectorTests
+from harness.stores import empty_store
 
 MIB = 1 << 20
 

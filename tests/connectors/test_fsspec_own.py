@@ -11,10 +11,12 @@ import time
 import fsspec
 import fsspec.asyn
 import pytest
+from fsspec.implementations.arrow import ArrowFSWrapper
 from fsspec.implementations.dirfs import DirFileSystem
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 from fsspec.registry import known_implementations
+from pyarrow.fs import LocalFileSystem as ArrowLocalFileSystem
 
 from datastack_fs.connectors.fsspec_ import FsspecStorageConnector
 from datastack_fs.connectors.fsspec_loop import gather_ranges, run_on_loop
@@ -55,8 +57,7 @@ def local(tmp_path):
 @pytest.fixture
 def wrapped(tmp_path):
     """A filesystem of which nothing is known: the general ways must do."""
-    (tmp_path / "wrapped").mkdir()
-    return FsspecStorageConnector(DirFileSystem(path=str(tmp_path / "wrapped"), fs=LocalFileSystem()))
+    return FsspecStorageConnector(ArrowFSWrapper(ArrowLocalFileSystem()), str(tmp_path / "wrapped"))
 
 
 @pytest.fixture
@@ -325,6 +326,39 @@ def test_makes_and_removes_folders_below_the_root(tmp_path):
     connector.set_resource("a/b/c", b"1")
     connector.delete_resource("a/b/c")
     assert [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*"))] == ["data", "data/store"]
+
+
+def test_a_delete_takes_nothing_else_along(local, memory, wrapped, remote):
+    for connector in (local, memory, wrapped, remote):
+        for name in ("a/b/c", "a/b/d", "a/e"):
+            connector.set_resource(name, b"1")
+        connector.delete_resource("a/b/c")
+        assert list(connector.list_resources()) == ["a/b/d", "a/e"], "rmdir of some filesystems is recursive"
+
+
+class Unmoved(ArrowFSWrapper):
+    """Does not rename onto a file, and says so in one way or the other."""
+
+    cachable = False
+    error = None
+
+    def mv(self, path1, path2, **options):
+        if not self.exists(path2):
+            super().mv(path1, path2)
+        elif self.error:
+            raise self.error
+
+
+@pytest.mark.parametrize("error", [None, FileExistsError("there is one")], ids=repr)
+def test_a_filesystem_that_does_not_replace_is_found_out(tmp_path, error):
+    filesystem = Unmoved(ArrowLocalFileSystem())
+    filesystem.error = error
+    connector = FsspecStorageConnector(filesystem, str(tmp_path))
+    connector.set_resource("a", b"old")
+    with pytest.raises(UnsupportedStorageError, match="replace"):
+        connector.set_resource("a", b"new")
+    assert read_all(connector, "a") == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 def test_makes_no_bucket(seaweed, remote):

@@ -13,8 +13,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import quote
 
 import pytest
-from harness.proxy import FaultProxy
-from harness.web import WebServer
 
 from datastack_fs.connectors import HTTPStorageConnector
 from datastack_fs.connectors.http_client import CONCURRENCY
@@ -32,6 +30,8 @@ from datastack_fs.errors import (
     UnsupportedStorageError,
 )
 from datastack_fs.testing.content import noise, read_all, stamped, versions_in
+from harness.proxy import FaultProxy
+from harness.web import WebServer
 
 CANARY = "CANARY4711"
 
