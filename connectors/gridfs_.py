@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs, unquote
 
-from datastack_fs.credentials import EnvironmentText, redact
+from datastack_fs.credentials import EnvironmentText, expand, redact
 from datastack_fs.errors import ConfigError, DatasetFileCorruptError, DatastackError, MissingDependencyError
 from datastack_fs.resource import Range, ResourceInfo
 from datastack_fs.storage import DEADLINE, StorageConnector
@@ -80,7 +80,10 @@ class GridFSStorageConnector(StorageConnector):
         """``mongodb://host/database?bucket=fs``; what else is in the query goes to MongoDB's own driver."""
         match = _URL.fullmatch(url)
         if match is None:
-            return cls(url, **options)
+            # The URL as a whole is in the environment, and stays there: only the bucket's name is taken from it.
+            whole = _URL.fullmatch(expand(url))
+            named = parse_qs(whole["query"] or "").get("bucket") if whole else None
+            return cls(url, **({"bucket": named[-1]} if named else {}) | options)
         parameters = [part for part in (match["query"] or "").split("&") if part]
         ours = [part for part in parameters if part.startswith("bucket=")]
         if ours:

@@ -1,33 +1,21 @@
-"""Files of GridFS: an upload, and the Python file objects that read one revision or write the next."""
+"""Python file objects that read one revision of a GridFS file, or write the next."""
 
 from __future__ import annotations
 
-import errno
 import io
-import logging
 import os
 import sys
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from datetime import datetime, timedelta, timezone
 from functools import partial
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
-from bson import ObjectId
-from pymongo.errors import BulkWriteError, DuplicateKeyError
+from fsspec.spec import AbstractBufferedFile
 
-from datastack_fs.connectors.gridfs_chunks import (
-    BATCH_BYTES,
-    CREATED,
-    LARGEST_CHUNK,
-    MARK,
-    Bucket,
-    Document,
-    Task,
-    chunk_count,
-    chunks_per_group,
-)
+from datastack_fs.connectors.gridfs_bucket import Document, chunk_count
+from datastack_fs.connectors.gridfs_chunks import Task, chunks_per_group
+from datastack_fs.connectors.gridfs_upload import Metadata, Upload
 from datastack_fs.reading import resolve_seek
 
 if TYPE_CHECKING:
@@ -37,233 +25,11 @@ if TYPE_CHECKING:
 
     from datastack_fs.connectors.gridfs_filesystem import GridFSFileSystem
 
-logger = logging.getLogger(__name__)
-
-Metadata: TypeAlias = "Mapping[str, Any] | Callable[[], Mapping[str, Any] | None] | None"
-"""A file's metadata, or a function that is called for it after the last byte (for a checksum made on the way)."""
-
-INSERTS: Final = 2
-"""Batches of chunks that are being inserted while the next one is filled."""
-
 CACHE_BYTES: Final = 8 << 20
 """Chunks that an open file keeps."""
 
-DUPLICATE_KEY: Final = 11000
-
-
-class Upload:
-    """A new revision: chunks first, the files document last. Any exception takes the chunks away again.
-
-    Args:
-        bucket: where to.
-        name: the file's name.
-        chunk_size: bytes of a chunk.
-        exclusive: publish only if the name has no revision; FileExistsError else.
-    """
-
-    def __init__(self, bucket: Bucket, name: str, *, chunk_size: int, exclusive: bool = False) -> None:
-        if not 0 < chunk_size <= LARGEST_CHUNK:
-            raise ValueError(f"chunk_size {chunk_size}: expected 1 to {LARGEST_CHUNK}")
-        if not name or "\0" in name:
-            raise ValueError(f"a file can't be named {name!r}")
-        name.encode()  # lone surrogates: a ValueError here, not somewhere in the middle
-        self.name = name
-        self.id = ObjectId()
-        self.length = 0
-        self._bucket = bucket
-        self._chunk_size = chunk_size
-        self._exclusive = exclusive
-        self._owner = os.getpid()
-        self._open = True
-        self._publishing = False
-        self._number = 0
-        self._tail = bytearray()
-        self._batch: list[Document] = []
-        self._inserts: deque[Task[None]] = deque()
-
-    @property
-    def pending(self) -> bool:
-        """Whether it is this process's, and neither published nor given up."""
-        return self._open and self._owner == os.getpid()
-
-    def write(self, data: ReadableBuffer) -> int:
-        """Takes the next bytes, from any buffer."""
-        self._check_open()
-        view = memoryview(data).cast("B")
-        size = self._chunk_size
-        try:
-            done = 0
-            if self._tail:
-                done = min(size - len(self._tail), len(view))
-                self._tail += view[:done]
-                if len(self._tail) == size:
-                    self._add(bytes(self._tail))
-                    self._tail.clear()
-            while len(view) - done >= size:
-                self._add(bytes(view[done : done + size]))
-                done += size
-            self._tail += view[done:]
-        except BaseException:
-            self.abort()
-            raise
-        self.length += len(view)
-        return len(view)
-
-    def finish(self) -> None:
-        """Inserts what is left, and waits for all inserts."""
-        self._check_open()
-        try:
-            if self._tail:
-                self._add(bytes(self._tail))
-                self._tail.clear()
-            self._send()
-            while self._inserts:
-                self._inserts.popleft().result()
-        except BaseException:
-            self.abort()
-            raise
-
-    def publish(self, metadata: Metadata = None) -> Document:
-        """Makes it the newest revision, in one insert, and deletes those that it replaces.
-
-        Returns:
-            the files document.
-        """
-        self.finish()
-        try:
-            document, noted = self._document(metadata)
-            self._publishing = True
-            if self._exclusive:
-                self._create(document)
-            else:
-                self._insert_file(document)
-        except BaseException:
-            self.abort()
-            raise
-        self._open = False
-        try:
-            self._bucket.delete_files(self._bucket.superseded(self.name, noted))
-        except (
-            OSError
-        ) as error:  # it is published: what it replaced is out of sight, and left to the next write or sweep
-            logger.warning("old revisions of %s are left: %s", self.name, error)
-        return document
-
-    def abort(self) -> None:
-        """Takes the chunks away; of a process that was killed, or lost its server, ``sweep`` removes them."""
-        if not self.pending:
-            return
-        self._open = False
-        self._batch.clear()
-        self._tail.clear()
-        for task in self._inserts:
-            task.cancel()
-        try:
-            # After an interrupted publish the files document may be there, or may even come now: a file without
-            # chunks must not stay.
-            self._delete_file()
-            if self._number:
-                self._bucket.delete_chunks(self.id, self._number)
-            self._delete_file()
-        except OSError as error:
-            logger.warning("chunks of a failed write of %s are left to sweep: %s", self.name, error)
-
-    def _delete_file(self) -> None:
-        if self._publishing:
-            self._bucket.run(self.name, lambda: self._bucket.files.delete_one({"_id": self.id}))
-
-    def _add(self, data: bytes) -> None:
-        self._batch.append({"_id": ObjectId(), "files_id": self.id, "n": self._number, "data": data})
-        self._number += 1
-        if len(self._batch) * self._chunk_size >= BATCH_BYTES:
-            self._send()
-
-    def _send(self) -> None:
-        if not self._batch:
-            return
-        self._bucket.prepare()
-        batch, self._batch = self._batch, []
-        task = Task(partial(self._bucket.run, self.name, partial(self._insert_chunks, batch)))
-        self._inserts.append(task)
-        if len(self._inserts) > 1 or len(batch) * self._chunk_size >= BATCH_BYTES:
-            task.start()  # a lone small batch is inserted by finish(), on this thread
-        while len(self._inserts) > INSERTS:
-            self._inserts.popleft().result()
-
-    def _insert_chunks(self, batch: list[Document]) -> None:
-        try:
-            self._bucket.chunks.insert_many(batch, ordered=False)
-        except BulkWriteError as error:
-            # Chunks of a repeated insert that are there already are those of the first try: their _id is the same.
-            failures = error.details["writeErrors"] + error.details["writeConcernErrors"]
-            if any(failure["code"] != DUPLICATE_KEY for failure in failures):
-                raise
-
-    def _document(self, metadata: Metadata) -> tuple[Document, list[Any]]:
-        self._bucket.prepare()
-        query = {"files_id": self.id}
-        stored = self._bucket.run(self.name, lambda: self._bucket.chunks.count_documents(query))
-        if stored != self._number:
-            raise OSError(errno.EIO, f"{self._number - stored} chunks were lost or swept during the upload", self.name)
-        revisions = self._bucket.revisions(self.name)
-        if self._exclusive and revisions:
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), self.name)
-        document: Document = {
-            "_id": self.id,
-            "length": self.length,
-            "chunkSize": self._chunk_size,
-            "uploadDate": date_after(revisions),
-            "filename": self.name,
-            MARK: {"format": 1},
-        }
-        fields = metadata() if callable(metadata) else metadata
-        if fields is not None:
-            document["metadata"] = dict(fields)
-        return document, [revision["_id"] for revision in revisions]
-
-    def _insert_file(self, document: Document) -> None:
-        def insert() -> None:
-            with suppress(DuplicateKeyError):  # repeated after a lost answer: it is there
-                self._bucket.files.insert_one(document)
-
-        self._bucket.run(self.name, insert)
-
-    def _create(self, document: Document) -> None:
-        document[MARK]["created"] = self.name
-        fields = {key: value for key, value in document.items() if key != "filename"}
-        self._bucket.run(self.name, lambda: self._bucket.files.create_index(CREATED, unique=True, sparse=True))
-
-        def create() -> bool:
-            files = self._bucket.files
-            try:
-                files.update_one({"filename": self.name}, {"$setOnInsert": fields}, upsert=True)
-            except DuplicateKeyError:
-                holder = files.find_one({CREATED: self.name}, {"filename": 1})
-                if holder and holder["filename"] != self.name:  # renamed by a program that knows nothing of the field
-                    query = {"_id": holder["_id"], "filename": {"$ne": self.name}}
-                    files.update_one(query, {"$unset": {CREATED: ""}})
-                if not holder or holder["filename"] != self.name:
-                    return False
-            return True
-
-        while not self._bucket.run(self.name, create):
-            pass
-        if self._bucket.run(self.name, lambda: self._bucket.files.find_one({"_id": self.id}, {"_id": 1})) is None:
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), self.name)
-
-    def _check_open(self) -> None:
-        if not self._open:
-            raise ValueError(f"the write of {self.name} has ended, or was given up after an error")
-        if self._owner != os.getpid():
-            raise ValueError(f"the write of {self.name} belongs to the process that began it")
-
-
-def date_after(revisions: list[Document]) -> datetime:
-    """Now, but later than the newest of the revisions, whatever clock that was dated by."""
-    now = datetime.now(timezone.utc)
-    if revisions:
-        now = max(now, revisions[-1]["uploadDate"] + timedelta(milliseconds=1))
-    return now.replace(microsecond=now.microsecond // 1000 * 1000)  # MongoDB keeps milliseconds
+LINE_BYTES: Final = 1 << 10
+"""How far ``readline`` looks at a time."""
 
 
 class GridFSFile(io.BufferedIOBase):
@@ -319,7 +85,7 @@ class GridFSFile(io.BufferedIOBase):
             return b""
         first, last = start // self._chunk_size, (stop - 1) // self._chunk_size
         if last - first >= self._group:
-            data = self.fs.store.read(self.document, [(start, stop)])[0]
+            data = self.fs.chunks.read(self.document, [(start, stop)])[0]
         else:
             self._load(first, last, sequential=start == self._next)
             data = b"".join(self._pieces(start, stop))
@@ -340,7 +106,7 @@ class GridFSFile(io.BufferedIOBase):
         start, stop = self._position, self._position + len(view)
         first, last = start // self._chunk_size, (stop - 1) // self._chunk_size
         if last - first >= self._group:
-            (error,) = self.fs.store.fill([(self.document, [(start, view)])])
+            (error,) = self.fs.chunks.fill([(self.document, [(start, view)])])
             if error is not None:
                 raise error
         else:
@@ -356,12 +122,18 @@ class GridFSFile(io.BufferedIOBase):
         """The same as ``readinto``."""
         return self.readinto(buffer)
 
-    def peek(self, size: int = 0) -> bytes:
-        """Some bytes after the cursor, which stays: ``readline`` is quick by it."""
-        position = self._position
-        data = self.read1(max(size, io.DEFAULT_BUFFER_SIZE))
-        self._position = self._next = position
-        return data
+    def readline(self, size: int | None = -1) -> bytes:
+        """The rest of the line, or its first ``size`` bytes."""
+        left = self.size if size is None or size < 0 else size
+        pieces: list[bytes] = []
+        while left > 0 and (piece := self.read1(min(left, LINE_BYTES))):
+            end = piece.find(b"\n") + 1
+            if end:
+                self._position = self._next = self._position - len(piece) + end
+                left = 0
+            pieces.append(piece[:end] if end else piece)
+            left -= len(piece)
+        return b"".join(pieces)
 
     def info(self) -> dict[str, Any]:
         """What the filesystem says of this revision."""
@@ -427,7 +199,7 @@ class GridFSFile(io.BufferedIOBase):
     def _look_ahead(self, last: int) -> None:
         count = chunk_count(self.document)
         self._horizon = max(self._horizon, last + 1)
-        while self._horizon < count and len(self._ahead) < self.fs.store.concurrency:
+        while self._horizon < count and len(self._ahead) < self.fs.chunks.concurrency:
             numbers = range(self._horizon, min(self._horizon + self._group, count))
             task = Task(partial(self._fetch, numbers))
             task.start()
@@ -435,7 +207,7 @@ class GridFSFile(io.BufferedIOBase):
             self._horizon = numbers.stop
 
     def _fetch(self, numbers: range) -> dict[int, bytes]:
-        return self.fs.store.fetch_span(self.document, numbers)
+        return self.fs.chunks.fetch_span(self.document, numbers)
 
     def _keep(self, chunks: dict[int, bytes]) -> None:
         self._cache.update(chunks)
@@ -446,6 +218,35 @@ class GridFSFile(io.BufferedIOBase):
 
 def _reopen(fs: GridFSFileSystem, document: Document, position: int) -> GridFSFile:
     return GridFSFile(fs, document, position=position)
+
+
+class CachedFile(AbstractBufferedFile):  # type: ignore[misc]
+    """One revision of a file, read through one of fsspec's caches: for those who ask for it, and for ``blockcache``."""
+
+    def __init__(
+        self,
+        fs: GridFSFileSystem,
+        document: Document,
+        block_size: int | None = None,
+        cache_options: Mapping[str, Any] | None = None,
+        cache_type: str = "readahead",
+        **_: Any,
+    ) -> None:
+        self.document = document
+        super().__init__(
+            fs,
+            document["filename"],
+            block_size=block_size or "default",
+            cache_type=cache_type,
+            cache_options=dict(cache_options or {}),
+            size=int(document["length"]),
+        )
+
+    def _fetch_range(self, start: int, end: int) -> bytes:
+        return cast(bytes, self.fs.read_ranges(self.document, [(start, min(end, self.size))])[0])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopen, (self.fs, self.document, self.tell())
 
 
 class GridFSWriter(io.BufferedIOBase):
@@ -506,6 +307,9 @@ class GridFSWriter(io.BufferedIOBase):
         if kind is not None:
             self.discard()
         self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise TypeError("a file that is being written can't be pickled")
 
     def __del__(self) -> None:
         # Not inline: the collector may have come by while this thread holds one of pymongo's locks.

@@ -5,15 +5,14 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import re
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
-from urllib.parse import parse_qsl, unquote, urlsplit
+from glob import has_magic
+from typing import Any, ClassVar, Final, cast
 
 from fsspec.callbacks import DEFAULT_CALLBACK
 from fsspec.compression import compr
@@ -21,28 +20,23 @@ from fsspec.core import get_compression
 from fsspec.spec import AbstractFileSystem
 from fsspec.utils import isfilelike, stringify_path
 
-from datastack_fs.connectors.gridfs_chunks import CREATED, Bucket, Document, not_found, translated
+from datastack_fs.connectors.gridfs_bucket import Bucket, Document, not_found
+from datastack_fs.connectors.gridfs_chunks import ChunkReader
 from datastack_fs.connectors.gridfs_files import (
+    CachedFile,
     CompressedWriter,
     GridFSFile,
     GridFSWriter,
-    Metadata,
     TextFile,
-    Upload,
-    date_after,
 )
-from datastack_fs.credentials import EnvironmentText, expand, redact
-from datastack_fs.processes import PerProcess
+from datastack_fs.connectors.gridfs_server import DEFAULT_URL, MongoServer, bucket_in, path_of, server_in
+from datastack_fs.connectors.gridfs_upload import Metadata, Upload
+from datastack_fs.credentials import redact
 
-if TYPE_CHECKING:
-    from pymongo import MongoClient
-    from pymongo.database import Database
-
-URL_VARIABLE: Final = "DATASTACK_MONGODB_URL"
 CHUNK_SIZE: Final = 255 << 10
 BLOCK_BYTES: Final = 1 << 20
+READ_ATTEMPTS: Final = 10
 
-_SERVERS = re.compile(r"(?P<servers>(?:[^/@]+@)?[^/@:,]+:\d+(?:,[^/@:,]+:\d+)*)/(?P<database>[^/]+)(?:/(?P<path>.*))?")
 _FSSPEC_OPTIONS = {"use_listings_cache", "listings_expiry_time", "max_paths", "asynchronous", "loop", "batch_size"}
 
 
@@ -53,7 +47,7 @@ class GridFSFileSystem(AbstractFileSystem):  # type: ignore[misc]
     are never cached, and other programs' files in the bucket are read as they are. Names are literal (``%``, ``#`` and
     ``?`` mean themselves); those that begin or end with ``/``, or have ``//`` in them, are not listed.
 
-    Paths are ``gridfs://folder/file``, with the server in the option ``url``; or
+    Paths are ``gridfs://folder/file``, with the server in the option ``url`` or ``uri``; or
     ``gridfs://host:27017/database/folder/file``: it is the port that tells a server from a folder.
     (``gridfs:///12:30/x`` is a file in a folder that is named like a server.)
 
@@ -63,7 +57,8 @@ class GridFSFileSystem(AbstractFileSystem):  # type: ignore[misc]
     Args:
         url: ``mongodb://`` or ``mongodb+srv://`` connection string with the database, and any of MongoDB's own options;
             default: the environment's ``DATASTACK_MONGODB_URL``, which is read on first use and never pickled.
-        bucket: GridFS bucket.
+        uri: the same as ``url``, for pandas and all who call ``fsspec.url_to_fs``, whose own first argument is ``url``.
+        bucket: GridFS bucket; default: that of ``?bucket=`` in the URL, else ``fs``.
         chunk_size: bytes of a chunk of files to be written. 64 KiB suits random access, 1 MiB is the most that pays.
         host: instead of ``url``: host name, with ``port``, ``database``, ``username`` and ``password``.
         port: its port.
@@ -82,7 +77,7 @@ class GridFSFileSystem(AbstractFileSystem):  # type: ignore[misc]
 
     Example:
         >>> import pandas
-        >>> options = {"url": "mongodb://127.0.0.1:27017/lab"}
+        >>> options = {"uri": "mongodb://127.0.0.1:27017/lab"}
         >>> frame.to_parquet("gridfs://birds/train.parquet", storage_options=options)  # doctest: +SKIP
         >>> pandas.read_parquet("gridfs://birds/train.parquet", storage_options=options)  # doctest: +SKIP
     """
@@ -94,7 +89,8 @@ class GridFSFileSystem(AbstractFileSystem):  # type: ignore[misc]
         self,
         url: str | None = None,
         *,
-        bucket: str = "fs",
+        uri: str | None = None,
+        bucket: str | None = None,
         chunk_size: int = CHUNK_SIZE,
         host: str | None = None,
         port: int = 27017,
@@ -114,67 +110,31 @@ class GridFSFileSystem(AbstractFileSystem):  # type: ignore[misc]
         super().__init__(use_listings_cache=False)
         if unknown := options.keys() - _FSSPEC_OPTIONS:
             raise TypeError(f"unknown options {sorted(unknown)}; help(GridFSFileSystem) lists the known ones")
-        if url and host:
-            raise ValueError("give either url or host, not both")
+        if sum(bool(each) for each in (url, uri, host)) > 1:
+            raise ValueError("give one of url, uri (the same) and host")
         if fo is not None and target_protocol not in (None, "file"):
             raise ValueError(
                 "gridfs is no layer over another filesystem: put it last, as in simplecache::gridfs://path"
             )
-        self.bucket = bucket
+        self.url: str = url or uri or (f"mongodb://{host}:{port}" if host else DEFAULT_URL)
+        self.bucket = bucket or bucket_in(self.url)
         self.chunk_size = chunk_size
-        self.url: str = url or (f"mongodb://{host}:{port}" if host else EnvironmentText(f"${{{URL_VARIABLE}}}"))
-        self._database = database
-        self._credentials = {"username": username, "password": password} if username else {}
-        self._timeouts = {
+        credentials = {"username": username, "password": password} if username else {}
+        milliseconds = {
             "connectTimeoutMS": int(connect_timeout * 1000),
             "serverSelectionTimeoutMS": int(timeout * 1000),
             "socketTimeoutMS": int(timeout * 1000),
         }
-        self._client_options = dict(client_options or {})
+        self.server = MongoServer(
+            self.url, database=database, options={**credentials, **(client_options or {})}, defaults=milliseconds
+        )
+        self.store = Bucket(self.server.database, self.bucket, deadline=deadline)
+        self.chunks = ChunkReader(self.store, concurrency=concurrency)
         self._default_path = _relative(fo) if fo else ""
-        self._client: PerProcess[MongoClient[Document]] = PerProcess(self._connect, lambda client: client.close())
-        self.store = Bucket(self._open_database, bucket, deadline=deadline, concurrency=concurrency)
-
-    # The server.
-
-    def _connect(self) -> MongoClient[Document]:
-        from pymongo import MongoClient
-        from pymongo.errors import PyMongoError
-
-        url = self._server_url()
-        named = {key.lower() for key, _ in parse_qsl(urlsplit(url).query)}
-        defaults = {key: value for key, value in self._timeouts.items() if key.lower() not in named}
-        try:
-            return MongoClient(
-                url,
-                **{
-                    **defaults,
-                    "tz_aware": True,
-                    "appname": "datastack-fs",
-                    **self._credentials,
-                    **self._client_options,
-                },
-            )
-        except PyMongoError as error:
-            raise translated(error, redact(url)) from error
-
-    def _open_database(self) -> Database[Document]:
-        name = self._database or unquote(urlsplit(self._server_url()).path.lstrip("/"))
-        if not name:
-            raise ValueError(f"{redact(self.url)} names no database: write mongodb://host:port/database")
-        return self._client.get()[name]
-
-    def _server_url(self) -> str:
-        if isinstance(self.url, EnvironmentText) and not os.environ.get(URL_VARIABLE) and URL_VARIABLE in self.url:
-            raise ValueError(f"no MongoDB server: give url='mongodb://host:port/database', or set {URL_VARIABLE}")
-        url = cast(str, expand(self.url))
-        if not url.startswith(("mongodb://", "mongodb+srv://")):
-            raise ValueError(f"{redact(url)} is no MongoDB URL: it begins with mongodb:// or mongodb+srv://")
-        return url
 
     def close(self) -> None:
         """Ends this process's connections; the filesystem connects anew when it is used again."""
-        self._client.close()
+        self.server.close()
 
     def __repr__(self) -> str:
         return f"GridFSFileSystem({redact(self.url)!r}, bucket={self.bucket!r})"
@@ -184,8 +144,7 @@ class GridFSFileSystem(AbstractFileSystem):  # type: ignore[misc]
         options = cast(dict[str, Any], super().to_dict(include_password=include_password))
         if not include_password:
             options["args"] = [redact(value) if isinstance(value, str) else value for value in options["args"]]
-            if options.get("url"):
-                options["url"] = redact(options["url"])
+            options.update({key: redact(options[key]) for key in ("url", "uri") if options.get(key)})
         return options
 
     # Names.
@@ -194,25 +153,16 @@ class GridFSFileSystem(AbstractFileSystem):  # type: ignore[misc]
     def _strip_protocol(cls, path: Any) -> Any:
         if isinstance(path, (list, tuple)):
             return [cls._strip_protocol(item) for item in path]
-        path = stringify_path(path)
-        if path.startswith("gridfs://"):
-            path = path[len("gridfs://") :]
-            if server := _SERVERS.fullmatch(path):
-                path = server["path"] or ""
-        elif path.startswith("gridfs::"):
-            path = path[len("gridfs::") :]
-        return path.strip("/")
+        return server_in(stringify_path(path))[1]
 
     @staticmethod
     def _get_kwargs_from_urls(path: str) -> dict[str, Any]:
-        server = _SERVERS.fullmatch(path[len("gridfs://") :]) if path.startswith("gridfs://") else None
-        return {"url": f"mongodb://{server['servers']}/{server['database']}"} if server else {}
+        server, _ = server_in(path)
+        return {} if server is None else {"url": server}
 
     def unstrip_protocol(self, name: str) -> str:
         """``gridfs://name``."""
-        if name.startswith("gridfs://"):
-            return name
-        return f"gridfs:///{name}" if _SERVERS.fullmatch(name) else f"gridfs://{name}"
+        return name if name.startswith("gridfs://") else path_of(name)
 
     def _name(self, path: Any) -> str:
         return self._strip_protocol(path) or self._default_path
@@ -239,7 +189,7 @@ class GridFSFileSystem(AbstractFileSystem):  # type: ignore[misc]
         for start, stop in ranges:
             if not 0 <= start <= stop <= size:
                 raise ValueError(f"range ({start}, {stop}) of {document['filename']}, which has {size} bytes")
-        return self.store.read(document, ranges)
+        return self.chunks.read(document, ranges)
 
     def write(
         self,
@@ -294,7 +244,7 @@ class GridFSFileSystem(AbstractFileSystem):  # type: ignore[misc]
         document = self.file_document(name)
         if document is not None:
             return self.info_of(document)
-        if name and next(self._visible(name), None) is None:
+        if not self.isdir(name):
             raise not_found(name)
         return _folder(name)
 
@@ -316,7 +266,7 @@ class GridFSFileSystem(AbstractFileSystem):  # type: ignore[misc]
         name = self._name(path)
         prefix = f"{name}/" if name else ""
         found: dict[tuple[str, str], dict[str, Any]] = {}
-        for document in self._visible(name, folders=True):
+        for document in self.store.listing(prefix, folders=True):
             first, slash, _ = document["filename"][len(prefix) :].partition("/")
             info = _folder(prefix + first) if slash else self.info_of(document)
             found[info["name"], info["type"]] = info
@@ -335,7 +285,7 @@ class GridFSFileSystem(AbstractFileSystem):  # type: ignore[misc]
         prefix = f"{name}/" if name else ""
         files: dict[str, dict[str, Any]] = {}
         folders: dict[str, dict[str, Any]] = {}
-        for document in self._visible(name, folders=maxdepth == 1):
+        for document in self.store.listing(prefix, folders=maxdepth == 1):
             parts = document["filename"][len(prefix) :].split("/")
             for depth in range(1, len(parts) if maxdepth is None else min(len(parts), maxdepth + 1)):
                 folder = prefix + "/".join(parts[:depth])
@@ -352,13 +302,6 @@ class GridFSFileSystem(AbstractFileSystem):  # type: ignore[misc]
         names = sorted(found)
         return {each: found[each] for each in names} if detail else names
 
-    def _visible(self, folder: str, *, folders: bool = False) -> Iterator[Document]:
-        prefix = f"{folder}/" if folder else ""
-        for document in self.store.listing(prefix, folders=folders):
-            name = document["filename"]
-            if "//" not in name and not name.startswith("/") and not name.endswith("/"):
-                yield document
-
     def exists(self, path: str, **kwargs: Any) -> bool:
         """Whether there is a file or folder; denied or unreachable raises."""
         try:
@@ -374,7 +317,7 @@ class GridFSFileSystem(AbstractFileSystem):  # type: ignore[misc]
     def isdir(self, path: str) -> bool:
         """Whether there are files below it; the root always is."""
         name = self._name(path)
-        return not name or next(self._visible(name), None) is not None
+        return not name or self.store.has_below(f"{name}/")
 
     def du(
         self, path: str, total: bool = True, maxdepth: int | None = None, withdirs: bool = False, **kwargs: Any
@@ -405,8 +348,9 @@ class GridFSFileSystem(AbstractFileSystem):  # type: ignore[misc]
 
     def makedirs(self, path: str, exist_ok: bool = False) -> None:
         """Makes nothing, as folders come with their files; FileExistsError as ``os.makedirs``."""
-        if self.isfile(path) or (not exist_ok and self.isdir(path)):
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), self._name(path))
+        name = self._strip_protocol(path)
+        if (name and self.isfile(name)) or (not exist_ok and self.isdir(name)):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
 
     def rmdir(self, path: str) -> None:
         """Removes nothing: an empty folder is none. OSError if there are files in it."""
@@ -427,9 +371,9 @@ class GridFSFileSystem(AbstractFileSystem):  # type: ignore[misc]
         metadata: Metadata = None,
         chunk_size: int | None = None,
         **kwargs: Any,
-    ) -> GridFSFile | GridFSWriter:
+    ) -> CachedFile | GridFSWriter:
         if mode == "rb":
-            return GridFSFile(self, self._existing(path))
+            return CachedFile(self, self._existing(path), block_size, cache_options, **kwargs)
         if mode not in {"wb", "xb", "ab"}:
             raise ValueError(f"mode {mode!r}: GridFS files are read ('rb') or written anew ('wb', 'xb', 'ab')")
         if mode == "xb":
@@ -452,12 +396,16 @@ class GridFSFileSystem(AbstractFileSystem):  # type: ignore[misc]
             path: the file.
             mode: ``rb``, ``wb``, ``xb`` (create, or FileExistsError), ``ab``, or the same for text.
             compression: as fsspec names it, or ``"infer"``.
-            kwargs: ``metadata`` and ``chunk_size`` of a file to be written; ``encoding``, ``errors``, ``newline``.
+            kwargs: ``metadata`` and ``chunk_size`` of a file to be written; ``encoding``, ``errors``, ``newline``;
+                ``cache_type`` and ``cache_options`` to read with one of fsspec's caches.
         """
         if "b" not in mode:
             text = {key: kwargs.pop(key) for key in ("encoding", "errors", "newline") if key in kwargs}
             return TextFile(self.open(path, mode.replace("t", "") + "b", compression=compression, **kwargs), **text)
-        file = super().open(self._name(path), mode, **kwargs)
+        if mode == "rb" and "cache_type" not in kwargs:
+            file = GridFSFile(self, self._existing(path))
+        else:
+            file = super().open(self._name(path), mode, **kwargs)
         codec = get_compression(self._name(path), compression)
         if codec is None:
             return file
@@ -466,8 +414,13 @@ class GridFSFileSystem(AbstractFileSystem):  # type: ignore[misc]
 
     def cat_file(self, path: str, start: int | None = None, end: int | None = None, **kwargs: Any) -> bytes:
         """The bytes of a file, or of a slice of it."""
-        document = self._existing(path)
-        return self.store.read(document, [_slice(document, start, end)])[0]
+        name = self._name(path)
+        answer = self._read_newest({name: [(start, end)]})[name]
+        if isinstance(answer, FileNotFoundError) and self.isdir(name):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), name)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer[0]
 
     def cat_ranges(
         self,
@@ -489,16 +442,12 @@ class GridFSFileSystem(AbstractFileSystem):  # type: ignore[misc]
         if not len(paths) == len(starts) == len(ends):
             raise ValueError(f"{len(paths)} paths, {len(starts)} starts, {len(ends)} ends")
         names = [self._name(path) for path in paths]
-        documents = self.store.newest_of(names) if names else {}
         asked: dict[str, list[int]] = defaultdict(list)
         for index, name in enumerate(names):
             asked[name].append(index)
-        found = [name for name in asked if name in documents]
-        answers = self.store.read_many(
-            [(documents[name], [_slice(documents[name], starts[i], ends[i]) for i in asked[name]]) for name in found]
-        )
-        out: list[bytes | Exception] = [not_found(name) for name in names]
-        for name, answer in zip(found, answers, strict=True):
+        answers = self._read_newest({name: [(starts[i], ends[i]) for i in asked[name]] for name in asked})
+        out: list[bytes | Exception] = [b""] * len(names)
+        for name, answer in answers.items():
             for position, index in enumerate(asked[name]):
                 out[index] = answer if isinstance(answer, Exception) else answer[position]
         if on_error != "return":
@@ -506,6 +455,23 @@ class GridFSFileSystem(AbstractFileSystem):  # type: ignore[misc]
                 if isinstance(each, Exception):
                     raise each
         return out
+
+    def _read_newest(
+        self, slices: Mapping[str, Sequence[tuple[int | None, int | None]]]
+    ) -> dict[str, list[bytes] | Exception]:
+        """Slices of each name's newest revision; of one that is replaced meanwhile, all of the next."""
+        answers: dict[str, list[bytes] | Exception] = {}
+        names = list(slices)
+        for _ in range(READ_ATTEMPTS):
+            documents = self.store.newest_of(names)
+            answers.update({name: not_found(name) for name in names})
+            names = [name for name in names if name in documents]
+            wanted = [(documents[name], [_slice(documents[name], *each) for each in slices[name]]) for name in names]
+            answers.update(zip(names, self.chunks.read_many(wanted), strict=True))
+            names = [name for name in names if isinstance(answers[name], FileNotFoundError)]
+            if not names:
+                break
+        return answers
 
     def cat(self, path: Any, recursive: bool = False, on_error: str = "raise", **kwargs: Any) -> Any:
         """The contents of a file, or a dict of those of several, fetched together."""
@@ -521,6 +487,44 @@ class GridFSFileSystem(AbstractFileSystem):  # type: ignore[misc]
             for name, content in zip(paths, contents, strict=True)
             if on_error != "omit" or not isinstance(content, Exception)
         }
+
+    def get(
+        self,
+        rpath: Any,
+        lpath: Any,
+        recursive: bool = False,
+        callback: Any = DEFAULT_CALLBACK,
+        maxdepth: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Downloads files and folders, as fsspec has it."""
+        target = self._into(rpath, lpath, os.path.isdir)
+        super().get(rpath, target, recursive=recursive, callback=callback, maxdepth=maxdepth, **kwargs)
+
+    def copy(
+        self,
+        path1: Any,
+        path2: Any,
+        recursive: bool = False,
+        maxdepth: int | None = None,
+        on_error: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Copies files and folders, as fsspec has it."""
+        target = self._into(path1, path2, self.isdir)
+        super().copy(path1, target, recursive=recursive, maxdepth=maxdepth, on_error=on_error, **kwargs)
+
+    def _into(self, source: Any, target: Any, isdir: Callable[[str], bool]) -> Any:
+        """Where a source goes. Of one without ``/`` fsspec would make the name of the folder that it is to go into."""
+        if not (isinstance(source, str) and isinstance(target, str)):
+            return target
+        if has_magic(source):
+            names = self.expand_path(source)
+            inside = len(names) == 1
+        else:
+            names = [self._strip_protocol(source)]
+            inside = not source.endswith("/") and (target.endswith("/") or isdir(target))
+        return f"{target.rstrip('/')}/{names[0]}" if inside and "/" not in names[0] else target
 
     def get_file(
         self, rpath: str, lpath: Any = None, callback: Any = DEFAULT_CALLBACK, outfile: Any = None, **kwargs: Any
@@ -588,7 +592,7 @@ class GridFSFileSystem(AbstractFileSystem):  # type: ignore[misc]
         if document is None:
             super().touch(path, **kwargs)
         else:
-            self._redate(document, document["filename"])
+            self.store.rename(document, document["filename"])
 
     def cp_file(self, path1: str, path2: str, *, move: bool = False, **kwargs: Any) -> None:
         """Copies a file with its metadata; a folder is nothing to copy."""
@@ -600,7 +604,7 @@ class GridFSFileSystem(AbstractFileSystem):  # type: ignore[misc]
         elif source == target:
             return
         elif move:
-            self._rename(document, target)
+            self.store.rename(document, target)
         else:
             with self.open(
                 target, "wb", metadata=document.get("metadata"), chunk_size=int(document["chunkSize"])
@@ -612,21 +616,6 @@ class GridFSFileSystem(AbstractFileSystem):  # type: ignore[misc]
         """Renames files: each in one step, whatever its size, and replacing the target's revisions."""
         if path1 != path2:
             self.copy(path1, path2, recursive=recursive, maxdepth=maxdepth, on_error="raise", move=True)
-
-    def _rename(self, document: Document, target: str) -> None:
-        older = [each for each in self.store.revisions(document["filename"]) if each["_id"] != document["_id"]]
-        self.store.delete_files(older)  # first: else they would come to light
-        noted = self._redate(document, target)
-        self.store.delete_files(self.store.superseded(target, noted))
-
-    def _redate(self, document: Document, name: str) -> list[Any]:
-        """Makes a revision the newest of a name; returns what it replaces."""
-        revisions = self.store.revisions(name)
-        change = {"$set": {"filename": name, "uploadDate": date_after(revisions)}, "$unset": {CREATED: ""}}
-        result = self.store.run(name, lambda: self.store.files.update_one({"_id": document["_id"]}, change))
-        if not result.matched_count:
-            raise not_found(document["filename"])
-        return [revision["_id"] for revision in revisions if revision["_id"] != document["_id"]]
 
     def rm_file(self, path: str) -> None:
         """Removes a file, all its revisions."""

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from datastack_fs.connectors import gridfs_files
 from datastack_fs.connectors.gridfs_filesystem import GridFSFileSystem
 
 KIB = 1 << 10
@@ -63,12 +64,14 @@ def sample(mongod):
     made.fs.close()
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(operations)
-def test_files_read_like_bytes_io(sample, program):
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(operations, st.sampled_from([1, 2, 5, 1000]))
+def test_files_read_like_bytes_io(sample, program, group):
     fs, data = sample.fs, sample.data
     expected = io.BytesIO(data)
-    with fs.open("sample") as file:
+    with fs.open("sample") as file, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gridfs_files, "CACHE_BYTES", 0)  # as little as there may be: two groups
+        file._group = group
         for operation, argument in program:
             if operation == "seek":
                 offset, whence = argument
@@ -266,6 +269,23 @@ def test_a_reader_keeps_its_revision_or_says_that_it_is_gone(small):
     small.rm_file("x")
     with pytest.raises(FileNotFoundError):
         gone.read()
+
+
+def test_reading_by_name_goes_on_with_the_next_revision(small):
+    """A revision that goes between the look at its files document and that at its chunks is no missing file."""
+    small.pipe({"x": b"1" * 5000, "y": b"y"})
+    fetch, times = small.chunks.fetch, []
+
+    def overtaken(group):
+        if len(times) < 2:
+            times.append(1)
+            small.pipe_file("x", str(len(times) + 1).encode() * 5000)
+        return fetch(group)
+
+    small.chunks.fetch = overtaken
+    assert small.cat_file("x") == b"3" * 5000
+    times.clear()
+    assert small.cat_ranges(["x", "y", "x"], [0, 0, 4999], [1, 1, 5000]) == [b"3", b"y", b"3"]
 
 
 def test_missing_and_short_chunks_are_corrupt(small, database):

@@ -7,11 +7,11 @@ import time
 
 import pymongo
 import pytest
+
+from datastack_fs.connectors.gridfs_filesystem import GridFSFileSystem
 from harness.mongod import Mongod
 from harness.ports import free_ports
 from harness.proxy import FaultProxy
-
-from datastack_fs.connectors.gridfs_filesystem import GridFSFileSystem
 
 MIB = 1 << 20
 
@@ -50,6 +50,27 @@ def test_host_and_port(mongod, url, fs):
     third.close()
     assert third.cat_file("x") == b"1"  # it connects anew
     third.close()
+
+
+def test_the_bucket_may_stand_in_the_url(url, database, monkeypatch):
+    separator = "&" if "?" in url else "?"
+    named = f"{url}{separator}bucket=birds"
+    monkeypatch.setenv("DATASTACK_MONGODB_URL", named)
+    for fs in [make(url=named), make()]:
+        assert fs.bucket == "birds"
+        fs.pipe_file("x", b"1")
+        fs.close()
+    assert database["birds.files"].count_documents({}) == 1
+    assert make(url=named, bucket="fish").bucket == "fish"
+
+
+def test_a_dropped_filesystem_ends_its_connections(url):
+    fs = make(url=url)
+    fs.exists("x")
+    client = fs.server.client()
+    del fs
+    with pytest.raises(pymongo.errors.InvalidOperation):
+        client.admin.command("ping")
 
 
 def test_secrets_stay_out_of_sight(monkeypatch):
