@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gc
 import io
+import os
+import sys
 import threading
+import time
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
@@ -27,6 +30,9 @@ WINDOW_BYTES: Final = 8 << 20
 
 PART_BYTES: Final = 2 << 20
 """Size of the parallel requests that a window is fetched with."""
+
+LONGEST_PAUSE: Final = 5.0
+"""Seconds without the garbage collector, while reads overlap, after which one is made up for."""
 
 
 class RangeSource(Protocol):
@@ -201,9 +207,17 @@ def resolve_seek(offset: int, whence: int, position: int, size: int) -> int:
     return base + offset
 
 
-_pause_lock = threading.Lock()
-_pauses = 0
-_was_enabled = False
+class _Pauses:
+    """How many reads keep the collector off just now, and since when it has been off."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.count = 0
+        self.since = 0.0
+        self.was_enabled = False
+
+
+_pauses = _Pauses()
 
 
 @contextmanager
@@ -212,18 +226,40 @@ def collection_paused() -> Iterator[None]:
 
     h5py calls a file's methods with its global lock held. If the collector then ran on the backend's I/O thread and
     freed an h5py object there, that thread would wait for the lock, and the reader for the thread, for ever
-    (h5py issue 2019).
+    (h5py issue 2019). Reads of several threads that overlap without a gap collect now and then on a reader's own
+    thread, which nobody waits for. Nothing is paused as long as h5py is not loaded.
     """
-    global _pauses, _was_enabled
-    with _pause_lock:
-        if _pauses == 0:
-            _was_enabled = gc.isenabled()
+    if "h5py" not in sys.modules:
+        yield
+        return
+    pauses = _pauses
+    with pauses.lock:
+        now = time.monotonic()
+        if pauses.count == 0:
+            pauses.was_enabled = gc.isenabled()
+            pauses.since = now
             gc.disable()
-        _pauses += 1
+        pauses.count += 1
+        overdue = pauses.was_enabled and now - pauses.since > LONGEST_PAUSE
+        if overdue:
+            pauses.since = now
     try:
+        if overdue:
+            gc.collect()
         yield
     finally:
-        with _pause_lock:
-            _pauses -= 1
-            if _pauses == 0 and _was_enabled:
+        with pauses.lock:
+            pauses.count -= 1
+            if pauses.count == 0 and pauses.was_enabled:
                 gc.enable()
+
+
+def _forget_pauses() -> None:
+    """In a forked child, where the reads of the parent's other threads, and their hold on the lock, never end."""
+    global _pauses
+    if _pauses.count and _pauses.was_enabled:
+        gc.enable()
+    _pauses = _Pauses()
+
+
+os.register_at_fork(after_in_child=_forget_pauses)

@@ -2,6 +2,7 @@
 
 import gc
 import io
+import os
 
 import pytest
 from hypothesis import given, settings
@@ -118,6 +119,8 @@ def test_prefetch_makes_one_call_and_later_reads_none(source):
 
 
 def test_collection_is_paused_and_comes_back():
+    import h5py  # noqa: F401 (nothing is paused without it)
+
     assert gc.isenabled()
     with collection_paused():
         assert not gc.isenabled()
@@ -132,3 +135,29 @@ def test_collection_is_paused_and_comes_back():
         assert not gc.isenabled(), "who had it off keeps it off"
     finally:
         gc.enable()
+
+
+def test_collection_is_on_again_in_a_forked_child():
+    import h5py  # noqa: F401
+
+    with collection_paused():
+        pid = os.fork()
+        if pid == 0:
+            on_again = gc.isenabled()
+            with collection_paused():
+                os._exit(0 if on_again and not gc.isenabled() else 1)
+        assert os.waitpid(pid, 0)[1] == 0
+
+
+def test_reads_that_overlap_for_long_collect_what_they_made(monkeypatch):
+    import h5py  # noqa: F401
+
+    monkeypatch.setattr("datastack_fs.reading.LONGEST_PAUSE", 0)
+    collected = []
+    gc.callbacks.append(lambda phase, info: collected.append(phase))
+    try:
+        with collection_paused(), collection_paused():
+            assert "stop" in collected
+            assert not gc.isenabled()
+    finally:
+        gc.callbacks.pop()
