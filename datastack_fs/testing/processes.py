@@ -8,19 +8,38 @@ import os
 import pickle
 import signal
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from datastack_fs.resource import StreamedResource
-from datastack_fs.storage import StorageConnector
+if TYPE_CHECKING:
+    from datastack_fs.iterators.base import DatasetIterator
+    from datastack_fs.resource import StreamedResource
+    from datastack_fs.storage import StorageConnector
 
 TIMEOUT = 60.0
+
+PRELOADED = [
+    "datastack_fs.testing.writing",
+    "datastack_fs.formats.hdf5",
+    "datastack_fs.connectors.s3",
+    "datastack_fs.connectors.gcs",
+    "datastack_fs.connectors.gridfs_",
+]
+"""What the server that forkserver children are forked from has imported already, as far as it is installed."""
+
+
+def context_of(method: str) -> Any:
+    """The multiprocessing context of a start method."""
+    context = multiprocessing.get_context(method)
+    if method == "forkserver":
+        context.set_forkserver_preload(PRELOADED)
+    return context
 
 
 def in_child(method: str, function: Callable[..., Any], *arguments: Any) -> Any:
     """Calls a module's function in a child made by ``fork``, ``spawn`` or ``forkserver`` and returns its result."""
-    context: Any = multiprocessing.get_context(method)
+    context = context_of(method)
     ours, theirs = context.Pipe(duplex=False)
     child = context.Process(target=_answer, args=(theirs, function, arguments), daemon=True)
     child.start()
@@ -58,6 +77,11 @@ def read_pickled(pickled: bytes) -> bytes:
     with resource:
         rest: bytes = resource.read()
     return rest
+
+
+def read_in_every_way(iterator: DatasetIterator[Any], indices: Sequence[int]) -> tuple[list[Any], list[Any], Any]:
+    """A batch, the same samples one by one, and the targets."""
+    return iterator.__getitems__(indices), [iterator[index] for index in indices], iterator.targets()
 
 
 def read_inherited(connector: StorageConnector, resource: StreamedResource) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import multiprocessing
 import pickle
 import random
 import threading
@@ -32,6 +31,7 @@ from datastack_fs.testing.content import (
     stamped_blocks,
     versions_in,
 )
+from datastack_fs.testing.processes import context_of
 from datastack_fs.testing.reading import MIB, StorageReadingTests
 
 
@@ -377,8 +377,7 @@ class _Writer:
 
     def __init__(self, connector: StorageConnector, sizes: dict[int, int]) -> None:
         self._arguments = pickle.dumps(connector), sizes
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["datastack_fs.testing.writing", type(connector).__module__])
+        self._context = context_of("forkserver")
         self._next: tuple[Any, Any] | None = None
 
     def __enter__(self) -> _Writer:

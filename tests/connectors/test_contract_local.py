@@ -26,7 +26,10 @@ class TestMemoryStorageConnector(StorageConnectorTests):
 
     @pytest.fixture
     def connector(self, request):
-        return MemoryStorageConnector(request.node.nodeid)
+        connector = MemoryStorageConnector(request.node.nodeid)
+        yield connector
+        for name in list(connector.list_resources()):
+            connector.delete_resource(name)
 
     # A killed process takes its memory with it.
     test_a_killed_writer_leaves_old_or_new = None

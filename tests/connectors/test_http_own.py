@@ -500,6 +500,16 @@ def test_copies_of_whole_files_are_few_and_go_with_the_connector(web_server):
     assert descriptors() == open_with_copies - 4
 
 
+def test_a_copy_of_a_file_without_a_version_is_not_used_for_the_next_reader(web_server):
+    web_server.put("data/a", stamped(1, 200_000))
+    web_server.behave("data/a", ranges=False, etag=None, last_modified=False)
+    connector = connect(web_server)
+    assert versions_in(read_all(connector, "a")) == {1}
+    web_server.put("data/a", stamped(2, 200_000))
+    assert versions_in(read_all(connector, "a")) == {2}
+    assert versions_in(connector.get_ranges("a", [(80, 160)])[0]) == {2}
+
+
 def test_a_whole_file_cut_short_is_fetched_again(web_server):
     content = noise(500_000)
     web_server.put("data/a", content)

@@ -4,9 +4,9 @@ import pickle
 
 import numpy as np
 import pytest
-from iterators.leaves import OneByOneLeaf, RecordingLeaf
 
 from datastack_fs.iterators import DatasetIterator, DatasetIteratorView, DatasetMeta, SequenceDatasetIterator
+from harness.leaves import OneByOneLeaf, RecordingLeaf
 
 META = DatasetMeta("birds", "Birds")
 

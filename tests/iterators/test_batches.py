@@ -5,9 +5,9 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from iterators.leaves import RecordingLeaf
 
 from datastack_fs.iterators import CombinedDatasetIterator, DatasetIterator, DatasetMeta, SequenceDatasetIterator
+from harness.leaves import RecordingLeaf
 
 
 def three_views_over_ten():

@@ -1,10 +1,7 @@
 """The contract of iterators, on each element of a stack, on leaves of either kind, and on deep stacks."""
 
-from typing import NamedTuple
-
 import numpy as np
 import pytest
-from iterators.leaves import OneByOneLeaf, RecordingLeaf
 
 from datastack_fs.iterators import (
     CombinedDatasetIterator,
@@ -15,6 +12,7 @@ from datastack_fs.iterators import (
     ShuffledDatasetIterator,
 )
 from datastack_fs.testing.iterators import DatasetIteratorTests
+from harness.leaves import OneByOneLeaf, Pair, RecordingLeaf
 
 META = DatasetMeta("birds/train.h5", "birds", tag="train", class_names=("owl", "wren", "kite"))
 IMAGES = np.random.default_rng(0).integers(0, 255, (11, 4, 5), dtype=np.uint8)
@@ -27,12 +25,6 @@ def images():
 
 def expected_images():
     return [(image.copy(), label, "train") for image, label in zip(IMAGES, CLASSES, strict=True)]
-
-
-class Pair(NamedTuple):
-    sample: str
-    target: int
-    tag: None
 
 
 class PairLeaf(RecordingLeaf):

@@ -6,10 +6,10 @@ from itertools import count
 
 import numpy as np
 import pytest
-from iterators.leaves import OneByOneLeaf, RecordingLeaf
 
 from datastack_fs.iterators import DatasetIteratorView
 from datastack_fs.testing.iterators import DatasetIteratorTests, assert_same
+from harness.leaves import OneByOneLeaf, RecordingLeaf
 
 CONTRACT = DatasetIteratorTests()
 

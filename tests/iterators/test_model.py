@@ -4,10 +4,10 @@ import pickle
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from iterators.leaves import RecordingLeaf
 
 from datastack_fs.iterators import CombinedDatasetIterator, SequenceDatasetIterator
 from datastack_fs.iterators.shuffled import permutation
+from harness.leaves import RecordingLeaf
 
 
 def indices_into(length):

@@ -4,7 +4,6 @@ import pickle
 
 import numpy as np
 import pytest
-from iterators.leaves import OneByOneLeaf, RecordingLeaf
 
 from datastack_fs.iterators import (
     CombinedDatasetIterator,
@@ -16,6 +15,7 @@ from datastack_fs.iterators import (
 )
 from datastack_fs.iterators.labels import join_labels, label_array
 from datastack_fs.iterators.shuffled import permutation
+from harness.leaves import OneByOneLeaf, RecordingLeaf
 
 LETTERS = SequenceDatasetIterator(["a", "b", "c", "d"], [0, 1, 0, 1], meta=DatasetMeta("letters", "letters"))
 

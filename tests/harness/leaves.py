@@ -1,5 +1,7 @@
 """Leaves for tests, in a module of their own so that child processes find them."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from datastack_fs.iterators import DatasetIterator, DatasetMeta
@@ -60,3 +62,11 @@ def assert_checked(indices, length):
     assert indices.dtype == np.int64
     assert indices.ndim == 1
     assert all(0 <= index < length for index in indices.tolist())
+
+
+class Pair(NamedTuple):
+    """A sample with names."""
+
+    sample: str
+    target: int
+    tag: None
