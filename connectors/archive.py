@@ -62,7 +62,7 @@ class ArchiveStorageConnector(StorageConnector):
         prefix: a folder of the archive that identifiers start from.
         max_ratio: a member that is said to become so many times larger is refused, as a decompression bomb is.
 
-    Example:
+    Examples:
         >>> import io, zipfile
         >>> from datastack_fs.connectors.memory import MemoryStorageConnector
         >>> with zipfile.ZipFile(stream := io.BytesIO(), "w") as file:
@@ -114,7 +114,7 @@ class ArchiveStorageConnector(StorageConnector):
     def split_url(cls, url: str) -> tuple[str, str]:
         """Splits a member's URL.
 
-        Example:
+        Examples:
             >>> ArchiveStorageConnector.split_url("zip://birds/owl.txt::s3://lab/birds.zip")
             ('zip::s3://lab/birds.zip', 'birds/owl.txt')
         """
@@ -124,13 +124,14 @@ class ArchiveStorageConnector(StorageConnector):
     @property
     def url(self) -> str:
         """The address of the archive, without secrets."""
-        folder = f"://{self._prefix}" if self._prefix else ""
-        return f"{self._kind or 'archive'}{folder}::{self._connector.url.rstrip('/')}/{self._identifier}"
+        return self._url_of(self._prefix)
 
-    def locate(self, identifiers: Iterable[str]) -> list[Range | None]:
+    def locate(self, identifiers: Iterable[str]) -> tuple[ResourceInfo, list[Range | None]]:
         """Where members lie in the archive, so that a batch of them is one ``get_ranges`` of the archive itself.
 
-        The local headers that this takes are read at once. None stands for a member that is compressed.
+        Returns:
+            the version of the archive, and the range of each member in it; None for one that is compressed. The local
+            headers that this takes are read at once.
         """
         names = [check_identifier(identifier) for identifier in identifiers]
         return self._retry("locate", f"{len(names)} members", lambda: self._locate(names))
@@ -160,10 +161,10 @@ class ArchiveStorageConnector(StorageConnector):
     def _list(self, prefix: str) -> Iterator[str]:
         return self._current().listed(prefix)
 
-    def _locate(self, names: Sequence[str]) -> list[Range | None]:
+    def _locate(self, names: Sequence[str]) -> tuple[ResourceInfo, list[Range | None]]:
         index = self._current()
         with self._reading(", ".join(names[:3])):
-            return self._reader.locate(index, [self._find(index, name) for name in names])
+            return index.archive, self._reader.locate(index, [self._find(index, name) for name in names])
 
     @contextmanager
     def _reading(self, identifier: str) -> Iterator[None]:
@@ -176,6 +177,14 @@ class ArchiveStorageConnector(StorageConnector):
             raise UnsupportedStorageError(self._sentence("read", identifier, str(error))) from error
         except (StreamError, IndexingError) as error:
             raise DatasetFileCorruptError(self._sentence("read", identifier, str(error))) from error
+
+    def _url_of(self, member: str) -> str:
+        if isinstance(self._connector, ArchiveStorageConnector):
+            archive = self._connector._url_of("/".join(filter(None, [self._connector._prefix, self._identifier])))
+        else:
+            base, mark, query = self._connector.url.partition("?")
+            archive = f"{base.rstrip('/')}/{self._identifier}{mark}{query}"
+        return f"{self._kind or 'archive'}{'://' if member else ''}{member}::{archive}"
 
     # The index.
 
@@ -213,7 +222,7 @@ class ArchiveStorageConnector(StorageConnector):
             return member
         if identifier in index.ambiguous:
             raise ResourceNotFoundError(f"{identifier} is in {self.url} more than once: it is not known which is meant")
-        raise FileNotFoundError(identifier)
+        raise ResourceNotFoundError(f"{identifier} is not in {self.url}")
 
     def _read_index(self, archive: ResourceInfo) -> Index:
         try:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Final, Protocol, TypeAlias, cast
 
 from datastack_fs.connectors.archive_streams import MOST_BYTES, STORED, TAR_CODECS, Decompressor, ForwardStream
-from datastack_fs.identifiers import is_identifier
 from datastack_fs.resource import Range, ResourceInfo
 
 MOST_MEMBERS: Final = 1_000_000
@@ -78,8 +77,8 @@ class Index:
     Attributes:
         archive: that version.
         codec: what decompresses a compressed tar as a whole.
-        members: by identifier. Not among them are folders, links, devices, names outside the grammar, and names that
-            are there more than once.
+        members: by identifier. Not among them are folders, links, devices, and names that are there more than once; the
+            connector itself keeps those outside the grammar away.
         ambiguous: the last of these.
         starts: where the bytes of zip members begin, by the offset of their local headers, as far as these were read;
             None for a tar, whose members' offsets are those of their bytes.
@@ -116,7 +115,7 @@ class Index:
 def kind_of(identifier: str, head: bytes = b"") -> str | None:
     r"""``"zip"`` or ``"tar"``, by the first bytes, else by the ending; None if neither tells.
 
-    Example:
+    Examples:
         >>> kind_of("birds.tar.gz"), kind_of("birds", b"PK\3\4"), kind_of("birds.h5")
         ('tar', 'zip', None)
     """
@@ -156,7 +155,7 @@ def read_zip(file: BinaryIO, prefix: str, archive: ResourceInfo) -> Index:
     offsets = sorted({entry.header_offset for entry in entries})
     if offsets and not 0 <= offsets[0] <= offsets[-1] < directory:
         raise IndexingError("its directory names places outside of it")
-    ends = dict(zip(offsets, [*offsets[1:], directory], strict=True))
+    ends = dict(zip(offsets, [*offsets[1:], directory], strict=False))  # of an empty zip, none
     members = (
         (
             entry.orig_filename,  # zipfile cuts the other one off at a NUL
@@ -246,7 +245,7 @@ def _make_index(
         while name.startswith("./"):  # as "tar -C folder ." writes them
             name = name[2:]
         identifier = name[len(folder) :]
-        if name.startswith(folder) and is_identifier(identifier):
+        if name.startswith(folder):
             if identifier in members:
                 ambiguous.add(identifier)
             members[identifier] = member

@@ -127,15 +127,12 @@ class ArchiveReader:
         streams = self._streams.get()
         key = index.archive.version if index.codec else index.version(member)
         base = member.offset if index.codec else 0
-        stream: ForwardStream | None = None
+        stream = streams.take(key, base + min(ranges)[0]) or self._open_stream(index, member)
         found: dict[Range, bytes] = {}
-        for first, stop in sorted(set(ranges)):
-            if stream is None or stream.tell() > base + first:
-                stream = streams.take(key, base + first) or self._open_stream(index, member)
+        for first, stop in sorted(ranges):  # they don't overlap: the connector's base has joined those that did
             stream.seek(base + first)
             found[first, stop] = stream.read(stop - first)
-        if stream is not None:
-            streams.put(key, stream)
+        streams.put(key, stream)
         return [found[wanted] for wanted in ranges]
 
     def _open_stream(self, index: Index, member: Member) -> ForwardStream:

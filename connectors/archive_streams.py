@@ -52,7 +52,7 @@ class ForwardStream:
         promised: size and CRC-32 of what comes out. They are checked when the end is reached. Without them there may be
             several compressed streams, one after the other, as gzip, bzip2 and xz have it.
 
-    Example:
+    Examples:
         >>> stream = ForwardStream(iter([bz2.compress(b"hoo"), bz2.compress(b"hoot")]), bz2.BZ2Decompressor)
         >>> stream.seek(2), stream.read(3), stream.read(9)
         (2, b'oho', b'ot')

@@ -42,7 +42,7 @@ class FileStorageConnector(StorageConnector):
         root_path: the folder.
         fsync: wait until the disk has the bytes before a write returns.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> connector = FileStorageConnector(tempfile.mkdtemp())
         >>> info = connector.set_resource("birds/owl.txt", b"hoo")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import fsspec
 from fsspec.implementations.memory import MemoryFileSystem
@@ -84,15 +84,13 @@ class FsspecStorageConnector(StorageConnector):
         deadline: seconds without progress after which an operation gives up.
         **storage_options: with a URL, the arguments of the filesystem.
 
-    Example:
+    Examples:
         >>> import fsspec
         >>> connector = FsspecStorageConnector(fsspec.filesystem("memory"), "/fsspec-example")
         >>> info = connector.set_resource("birds/owl.txt", b"hoo")
         >>> connector.get_resource("birds/owl.txt").read()
         b'hoo'
     """
-
-    part_bytes: ClassVar[int] = 2 << 20
 
     def __init__(
         self,

@@ -60,7 +60,7 @@ def gather_ranges(
         concurrency: most reads under way at once.
         timeout: seconds in which no range ends, after which the rest answer with ``TimeoutError``.
 
-    Example:
+    Examples:
         >>> import fsspec.asyn
         >>> async def read_one(start: int, stop: int) -> bytes:
         ...     return b"abcdef"[start:stop]

@@ -46,7 +46,7 @@ class GridFSStorageConnector(StorageConnector):
         read_only: refuse every write.
         deadline: seconds without progress after which an operation gives up.
 
-    Example:
+    Examples:
         >>> GridFSStorageConnector("mongodb://ann:s3cret@127.0.0.1:27017/lab")
         GridFSStorageConnector('mongodb://ann:***@127.0.0.1:27017/lab?bucket=fs')
     """

@@ -68,7 +68,7 @@ _AFTER_SLASH = chr(ord("/") + 1)
 def translated(error: PyMongoError, what: str) -> Exception:
     """The built-in exception that says the same as one of pymongo's; connection errors name the server, never secrets.
 
-    Example:
+    Examples:
         >>> translated(AutoReconnect("127.0.0.1:27017: connection closed"), "birds.h5")
         ConnectionError('birds.h5: 127.0.0.1:27017: connection closed')
     """

@@ -75,7 +75,7 @@ class GridFSFileSystem(AbstractFileSystem):  # type: ignore[misc]
         target_options: as with ``fo``.
         options: fsspec's own; others are refused.
 
-    Example:
+    Examples:
         >>> import pandas
         >>> options = {"uri": "mongodb://127.0.0.1:27017/lab"}
         >>> frame.to_parquet("gridfs://birds/train.parquet", storage_options=options)  # doctest: +SKIP

@@ -30,7 +30,7 @@ _BUCKET = re.compile(r"(?<=[?&])bucket=[^&]*&?")
 def server_in(path: str) -> tuple[str | None, str]:
     """Splits ``gridfs://host:port/database/folder/file`` into the server's URL and the name; others have no server.
 
-    Example:
+    Examples:
         >>> server_in("gridfs://127.0.0.1:27017/lab/birds/owl.h5")
         ('mongodb://127.0.0.1:27017/lab', 'birds/owl.h5')
         >>> server_in("gridfs://birds/owl.h5")
@@ -53,7 +53,7 @@ def path_of(name: str) -> str:
 def bucket_in(url: str) -> str:
     """The bucket that a URL names as ``?bucket=``, where its text is known, or the default one.
 
-    Example:
+    Examples:
         >>> bucket_in("mongodb://127.0.0.1/lab?w=1&bucket=birds")
         'birds'
     """

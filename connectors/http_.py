@@ -66,7 +66,7 @@ class HTTPStorageConnector(StorageConnector):
         read_only: for the sake of profiles; a web server is never written to.
         deadline: seconds without progress after which an operation gives up.
 
-    Example:
+    Examples:
         >>> HTTPStorageConnector("https://ann:pw@example.org/birds?token=abc")
         HTTPStorageConnector('https://example.org/birds/', read_only=True)
     """
@@ -90,7 +90,7 @@ class HTTPStorageConnector(StorageConnector):
     def split_url(cls, url: str) -> tuple[str, str]:
         """The address of the folder, with its query, and the decoded name of the file.
 
-        Example:
+        Examples:
             >>> HTTPStorageConnector.split_url("https://host/birds/great%20owl.h5?token=abc")
             ('https://host/birds/?token=abc', 'great owl.h5')
         """
@@ -180,7 +180,10 @@ class HTTPStorageConnector(StorageConnector):
             yield answer
 
     def _describe(self, identifier: str, answer: Answer, size: int) -> ResourceInfo:
-        return ResourceInfo(identifier, size, _version(answer, size), _modified(answer))
+        info = ResourceInfo(identifier, size, _version(answer, size), _modified(answer))
+        if info.version == _version_of_size(size):
+            self._client.get().copies.pop((identifier, info.version), None)  # it may be out of date: nobody can tell
+        return info
 
     def _check_part(self, info: ResourceInfo, wanted: Range, answer: Answer) -> None:
         """Whether a 206 is that range of that version."""
@@ -315,7 +318,12 @@ def _version(answer: Answer, size: int) -> str:
     etag = answer.headers.get("ETag", "").strip()
     if etag.startswith('"'):
         return etag
-    return f"weak {etag or answer.headers.get('Last-Modified', '-')} {size}"
+    validator = etag or answer.headers.get("Last-Modified")
+    return f"weak {validator} {size}" if validator else _version_of_size(size)
+
+
+def _version_of_size(size: int) -> str:
+    return f"weak - {size}"
 
 
 def _modified(answer: Answer) -> datetime | None:

@@ -45,7 +45,7 @@ class RedirectError(Exception):
 class Address:
     """The parts of a base URL: what may be shown, and what may not.
 
-    Example:
+    Examples:
         >>> address = Address("https://ann:pw@host/birds?token=abc")
         >>> address.base, address.auth, address.query
         ('https://host/birds/', ('ann', 'pw'), 'token=abc')

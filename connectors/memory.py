@@ -37,7 +37,7 @@ class MemoryStorageConnector(StorageConnector):
     Args:
         name: which store, ``memory://name`` as a URL.
 
-    Example:
+    Examples:
         >>> connector = MemoryStorageConnector("scratch")
         >>> info = connector.set_resource("a", b"1")
         >>> MemoryStorageConnector("scratch").get_resource("a").read()

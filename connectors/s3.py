@@ -63,7 +63,7 @@ class S3StorageConnector(StorageConnector):
         deadline: seconds without progress after which an operation gives up.
         part_size: longer resources are written in parts of this size, four at a time.
 
-    Example:
+    Examples:
         >>> connector = S3StorageConnector("lab", "datasets", endpoint_url="http://127.0.0.1:8333", key="a", secret="b")
         >>> connector
         S3StorageConnector('s3://lab/datasets')

@@ -47,7 +47,7 @@ class Lease:
         identifier: the name of the resource.
         stale_after: seconds without a sign of life.
 
-    Example:
+    Examples:
         >>> from datastack_fs.connectors.memory import MemoryStorageConnector
         >>> connector = MemoryStorageConnector("lease-example")
         >>> with Lease(connector, "birds/prepare.lock"):

@@ -46,7 +46,7 @@ class RangeSource(Protocol):
 class RangePlan:
     """The requests that serve a list of ranges: neighbours joined, long ones cut, nothing asked twice.
 
-    Example:
+    Examples:
         >>> plan = RangePlan([(0, 4), (6, 8), (90, 99)], gap=10, part=50)
         >>> plan.requests
         [(0, 8), (90, 99)]

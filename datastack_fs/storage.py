@@ -63,7 +63,7 @@ class StorageConnector(ABC):
     gap_bytes: ClassVar[int] = 64 << 10
     """Ranges at most this far apart are fetched in one request."""
 
-    part_bytes: ClassVar[int] = 8 << 20
+    part_bytes: ClassVar[int] = 2 << 20
     """Longer ranges are fetched in several requests."""
 
     def __init__(self, url: str, *, read_only: bool = False, deadline: float = DEADLINE) -> None:

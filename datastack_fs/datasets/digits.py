@@ -33,7 +33,7 @@ class DigitsFactory(DatasetFactory):
     each: in the order of the classes, and within a class in that of the file, every fifth digit, from the first on,
     is for testing. Both splits keep the order of the file.
 
-    Example:
+    Examples:
         >>> from datastack_fs.connectors.memory import MemoryStorageConnector
         >>> factory = DigitsFactory(MemoryStorageConnector("digits-example"))
         >>> iterator, meta = factory.get_dataset_iterator({"split": "test"})
@@ -76,7 +76,7 @@ class DigitsFactory(DatasetFactory):
 def for_testing(targets: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
     """Which samples the test split has: every fifth, when sorted by class and, within a class, by place.
 
-    Example:
+    Examples:
         >>> for_testing(np.array([1, 0, 1, 0, 1, 1, 0])).tolist()
         [False, True, False, False, True, False, False]
     """
