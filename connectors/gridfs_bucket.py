@@ -72,7 +72,9 @@ def translated(error: PyMongoError, what: str) -> Exception:
         >>> translated(AutoReconnect("127.0.0.1:27017: connection closed"), "birds.h5")
         ConnectionError('birds.h5: 127.0.0.1:27017: connection closed')
     """
-    text = redact(f"{what}: {error}")
+    # pymongo appends its timeouts, and what it knows of every server of the set.
+    reason = str(error).partition(", Timeout:")[0].partition(" (configured timeouts:")[0]
+    text = redact(f"{what}: {reason}")
     if isinstance(error, ConnectionFailure):
         return ConnectionError(text)
     if isinstance(error, ConfigurationError):
