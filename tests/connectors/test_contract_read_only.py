@@ -75,12 +75,10 @@ class TestGzippedTar(ArchiveTests):
     pack = staticmethod(lambda contents: tarred(contents, "gz"))
 
 
-@pytest.mark.xdist_group("s3")
 class TestZipInS3(ArchiveTests):
     kind = "s3"
 
 
-@pytest.mark.xdist_group("gridfs")
 class TestDeflatedZipInGridFS(ArchiveTests):
     kind = "gridfs"
     pack = staticmethod(lambda contents: zipped(contents, zipfile.ZIP_DEFLATED))

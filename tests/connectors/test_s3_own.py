@@ -35,8 +35,6 @@ from harness.ports import free_ports
 from harness.proxy import FaultProxy, ranged_get
 from harness.stores import unique
 
-pytestmark = pytest.mark.xdist_group("s3")
-
 MIB = 1 << 20
 BUCKET = "datastack-own"
 LARGE = 17 * MIB + 5  # three parts, the last one short

@@ -31,7 +31,6 @@ def servers(seaweed, fake_gcs, mongod, monkeypatch):
     return {"localhost:27017": f"127.0.0.1:{mongod.port}"}
 
 
-@pytest.mark.xdist_group("docs")
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
 def test_code_blocks_run(page, servers, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

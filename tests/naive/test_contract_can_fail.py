@@ -26,9 +26,6 @@ MUST_FAIL = [
 MUST_PASS = ["test_is_a_python_binary_file", "test_lists_by_prefix_in_order", "test_reads_as_bytes_io_does"]
 
 
-pytestmark = pytest.mark.xdist_group("naive")  # one worker runs the naive connector for all
-
-
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory):
     report = tmp_path_factory.mktemp("naive") / "report.xml"

@@ -21,7 +21,6 @@ FASHION_MD5 = {  # of Debian's package dataset-fashion-mnist, which compressed t
     "t10k-images-idx3-ubyte.gz": "f78720b4224f21cce2f2ccf2d7a94c9a",
     "t10k-labels-idx1-ubyte.gz": "0d30e22e447f3c33dab9ed536400ac01",
 }
-pytestmark = pytest.mark.xdist_group("pipelines")
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from datastack_fs.testing.content import read_all
 from harness.ports import free_ports
 from harness.stores import BUCKET, unique
 
-pytestmark = pytest.mark.xdist_group("gcs")
 CREDENTIALS = ("GOOGLE_APPLICATION_CREDENTIALS", "STORAGE_EMULATOR_HOST", "GOOGLE_CLOUD_PROJECT")
 
 

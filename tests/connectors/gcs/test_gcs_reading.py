@@ -23,7 +23,6 @@ from harness.ports import free_ports
 from harness.proxy import ranged_get
 from harness.stores import BUCKET, unique
 
-pytestmark = pytest.mark.xdist_group("gcs")
 MIB = 1 << 20
 
 

@@ -25,7 +25,6 @@ from harness.gcs_sessions import UNIT
 from harness.proxy import FaultProxy
 from harness.stores import BUCKET, unique
 
-pytestmark = pytest.mark.xdist_group("gcs")
 MIB = 1 << 20
 LARGE = 5 * UNIT + 12_345
 
