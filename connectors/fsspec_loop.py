@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from concurrent.futures import Future
 from typing import Any, Final, TypeVar
 
 import fsspec.asyn
@@ -27,15 +26,15 @@ def run_on_loop(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, 
 
     ``fsspec.asyn.sync`` leaves the coroutine running when the waiting thread is interrupted; here it is cancelled.
     """
-    future: Future[T] | None = None
     try:
         future = asyncio.run_coroutine_threadsafe(coroutine, loop)
+    except RuntimeError:  # the loop is closed; an interrupt instead may come when the loop has the coroutine already
+        coroutine.close()
+        raise
+    try:
         return future.result()
     except BaseException:
-        if future is None:
-            coroutine.close()
-        else:
-            future.cancel()
+        future.cancel()
         raise
 
 

@@ -35,6 +35,7 @@ from datastack_fs.errors import (
 )
 from datastack_fs.testing.content import failing, noise, read_all, stamped
 from datastack_fs.testing.processes import in_child
+from harness.children import read_of
 from harness.stores import unique
 
 MIB = 1 << 20
@@ -402,10 +403,6 @@ def test_an_asynchronous_filesystem_works_in_every_child(seaweed, remote):
                 assert in_child(method, read_of, pickle.dumps(each), "a") == content
             assert in_child("fork", read_and_drop, [each], content) is True
             assert resource.read() == content[10:]
-
-
-def read_of(pickled, identifier):
-    return read_all(pickle.loads(pickled), identifier)
 
 
 def read_and_drop(connectors, content):

@@ -31,6 +31,7 @@ from datastack_fs.errors import (
 )
 from datastack_fs.testing.content import digest, noise, read_all, stamped, versions_in
 from datastack_fs.testing.processes import in_child
+from harness.children import has
 from harness.ports import free_ports
 from harness.proxy import FaultProxy, ranged_get
 from harness.stores import unique
@@ -555,10 +556,6 @@ def test_references_to_the_environment_are_read_late_and_not_pickled(server, con
     assert server.secret.encode() not in pickled
     assert b"${LAB_SECRET}" in pickled
     assert in_child("spawn", has, pickled, "a") is True
-
-
-def has(pickled, identifier):
-    return pickle.loads(pickled).has_resource(identifier)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from datastack_fs.connectors import gridfs_files
 from datastack_fs.connectors.gridfs_filesystem import GridFSFileSystem
+from harness.children import use_filesystem
 
 KIB = 1 << 10
 MIB = 1 << 20
@@ -324,14 +325,6 @@ def test_files_and_filesystems_pickle(fs):
         pickle.dumps(fs.open("y", "wb"))
 
 
-def _child(fs, file, expected, queue):
-    try:
-        file.seek(0)
-        queue.put(file.read() == expected and fs.cat_file("x") == expected and fs.pipe_file("child", b"c") is None)
-    except BaseException as error:  # noqa: BLE001
-        queue.put(repr(error))
-
-
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_filesystem_and_open_file_work_in_children(fs, method):
     data = random.Random(1).randbytes(20 * MIB)
@@ -344,7 +337,7 @@ def test_filesystem_and_open_file_work_in_children(fs, method):
     context = multiprocessing.get_context(method)
     for _ in range(3):
         queue = context.Queue()
-        child = context.Process(target=_child, args=(fs, file, data, queue))
+        child = context.Process(target=use_filesystem, args=(fs, file, data, queue))
         child.start()
         assert queue.get(timeout=60) is True
         child.join(60)

@@ -17,6 +17,7 @@ from pymongo.errors import AutoReconnect
 
 from datastack_fs.connectors import gridfs_upload
 from datastack_fs.connectors.gridfs_filesystem import GridFSFileSystem
+from harness.children import create_ten
 
 KIB = 1 << 10
 
@@ -411,18 +412,6 @@ def test_other_programs_may_still_share_names(fs, database):
     assert_only(fs, database, "x", b"4")
 
 
-def _create(url, number, barrier, results):
-    fs = GridFSFileSystem(url=url, chunk_size=1024, skip_instance_cache=True)
-    for turn in range(10):
-        barrier.wait()
-        try:
-            fs.pipe_file(f"x{turn}", bytes([number]) * 3000, mode="create")
-        except FileExistsError:
-            continue
-        results.put((turn, number))
-    fs.close()
-
-
 def check_winners(fs, database, results, creators):
     winners = {}
     for turn, number in results:
@@ -439,7 +428,7 @@ def test_of_eight_creating_threads_one_wins(url, small, database):
     import queue
 
     results, barrier = queue.SimpleQueue(), threading.Barrier(8)
-    threads = [threading.Thread(target=_create, args=(url, n, barrier, results)) for n in range(8)]
+    threads = [threading.Thread(target=create_ten, args=(url, n, barrier, results)) for n in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -450,7 +439,7 @@ def test_of_eight_creating_threads_one_wins(url, small, database):
 def test_of_four_creating_processes_one_wins(url, small, database):
     context = multiprocessing.get_context("spawn")
     barrier, results = context.Barrier(4), context.Queue()
-    processes = [context.Process(target=_create, args=(url, n, barrier, results)) for n in range(4)]
+    processes = [context.Process(target=create_ten, args=(url, n, barrier, results)) for n in range(4)]
     for process in processes:
         process.start()
     found = [results.get(timeout=60) for _ in range(10)]

@@ -36,7 +36,9 @@ def page() -> str:
 
 def sections(command, name):
     """A heading and the help, of a command and those below it."""
-    context = click.Context(command, info_name=name, terminal_width=90, max_content_width=90)
+    settings = {**command.context_settings, "help_option_names": ["-h", "--help"]}
+    settings |= {"terminal_width": 90, "max_content_width": 90}
+    context = click.Context(command, info_name=name, **settings)
     yield f"## {name}\n\n```text\n{command.get_help(context)}\n```\n"
     if isinstance(command, click.Group):
         for child in command.list_commands(context):
