@@ -85,7 +85,7 @@ class FileStorageConnector(StorageConnector):
             found = _describe(identifier, descriptor)
             if info is not None and found.version != info.version:
                 raise self._changed(identifier)
-        except BaseException:
+        except BaseException:  # nobody else would close it
             os.close(descriptor)
             raise
         changed = self._changed(identifier)
