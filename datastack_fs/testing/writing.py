@@ -42,6 +42,7 @@ class StorageConnectorTests(StorageReadingTests):
     Attributes:
         large: a size at which this store writes in several parts.
         kills: how many writing processes are killed.
+        failures: how many writes are broken off at a byte drawn at random.
         keeps_checksum: whether the store keeps the sha256 with a resource.
         creates: whether ``overwrite=False`` is possible (else ``UnsupportedStorageError``).
 
@@ -56,6 +57,7 @@ class StorageConnectorTests(StorageReadingTests):
 
     large: ClassVar[int] = 3 * MIB
     kills: ClassVar[int] = 20
+    failures: ClassVar[int] = 100
     keeps_checksum: ClassVar[bool] = True
     overwrites_under_readers: ClassVar[int] = 100
 
@@ -178,6 +180,19 @@ class StorageConnectorTests(StorageReadingTests):
             if old:
                 assert not difference(read_all(connector, "a"), before)
         assert list(connector.list_resources()) == (["a"] if old else [])
+        assert connector.sweep(0) == 0, "a write that raised left something behind"
+
+    def test_a_source_that_raises_at_any_byte_leaves_the_old(self, connector: StorageConnector) -> None:
+        before, after = stamped(1, 100_000), noise(self.large, 2)
+        connector.set_resource("a", before)
+        clock = random.Random(11)
+        for _ in range(self.failures):
+            count, block = clock.randrange(self.large + 1), clock.choice([1 << 16, 1 << 20, 100_003])
+            name = clock.choice(["a", "new"])
+            with pytest.raises(OSError, match="disk on fire"):
+                connector.set_resource(name, failing(after, count, OSError("disk on fire"), block))
+            assert not difference(read_all(connector, "a"), before), f"after {count} bytes"
+            assert list(connector.list_resources()) == ["a"], f"after {count} bytes"
         assert connector.sweep(0) == 0, "a write that raised left something behind"
 
     def test_a_source_that_raises_at_its_second_reading_leaves_the_old(self, connector: StorageConnector) -> None:

@@ -695,9 +695,10 @@ def test_a_replaced_archive_never_mixes(packer, kind, tmp_path):
     )
     store.set_resource(name, archive)
     connector = ArchiveStorageConnector(store, name)
-    for version in range(1, 8):
+    clock = random.Random(packer)
+    for version in range(1, 101):
         with connector.get_resource("a") as resource:
-            pieces = [resource.read(version * 50_000)]
+            pieces = [resource.read(clock.randrange(1, 50_000) * 8)]
             store.set_resource(name, packed(packer, {"new": b"1", "a": stamped(version, 400_000)})[1])
             if version % 2:
                 assert versions_in(read_all(connector, "a")) == {version}

@@ -397,21 +397,23 @@ def test_a_body_that_never_ends(web_server):
 @pytest.mark.parametrize("ranges", [True, False])
 @pytest.mark.parametrize("sizes", [(800_000, 800_000), (800_000, 700_000), (800_000, 900_000)])
 def test_a_replaced_file_never_mixes(web_server, etag, ranges, sizes):
-    web_server.put("data/a", stamped(1, sizes[0]), modified=1_700_000_000)
-    web_server.behave("data/a", etag=etag, ranges=ranges)
-    connector = connect(web_server)
-    with connector.get_resource("a") as resource:
-        pieces = [resource.read(100_000)]
-        web_server.put("data/a", stamped(2, sizes[1]), modified=1_700_000_001)
-        try:
-            while piece := resource.read(100_000):
-                pieces.append(piece)
-        except ResourceChangedError:
-            pass
-        else:
-            assert sum(map(len, pieces)) == sizes[0]
-    assert set().union(*map(versions_in, pieces)) == {1}
-    assert versions_in(read_all(connector, "a")) == {2}
+    clock = random.Random(repr((etag, ranges, sizes)))
+    for number in range(1, 13, 2):  # 6 in each of 18 settings: 108
+        web_server.put("data/a", stamped(number, sizes[0]), modified=1_700_000_000 + number)
+        web_server.behave("data/a", etag=etag, ranges=ranges)
+        connector = connect(web_server)
+        with connector.get_resource("a") as resource:
+            pieces = [resource.read(clock.randrange(1, 50_000) * 8)]
+            web_server.put("data/a", stamped(number + 1, sizes[1]), modified=1_700_000_001 + number)
+            try:
+                while piece := resource.read(100_000):
+                    pieces.append(piece)
+            except ResourceChangedError:
+                pass
+            else:
+                assert sum(map(len, pieces)) == sizes[0]
+        assert set().union(*map(versions_in, pieces)) == {number}
+        assert versions_in(read_all(connector, "a")) == {number + 1}
 
 
 @pytest.mark.parametrize("etag", ["strong", "weak", None])
