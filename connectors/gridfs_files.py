@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from _typeshed import ReadableBuffer, WriteableBuffer
 
-    from datastack_fs.connectors.gridfs_filesystem import GridFSFileSystem
+    from datastack_fs.connectors.gridfs_contents import GridFSContents
 
 CACHE_BYTES: Final = 8 << 20
 """Chunks that an open file keeps."""
@@ -46,7 +46,7 @@ class GridFSFile(io.BufferedIOBase):
 
     mode = "rb"
 
-    def __init__(self, fs: GridFSFileSystem, document: Document, *, position: int = 0) -> None:
+    def __init__(self, fs: GridFSContents, document: Document, *, position: int = 0) -> None:
         self.fs = fs
         self.document = document
         self.path: str = document["filename"]
@@ -216,7 +216,7 @@ class GridFSFile(io.BufferedIOBase):
             self._cache.popitem(last=False)
 
 
-def _reopen(fs: GridFSFileSystem, document: Document, position: int) -> GridFSFile:
+def _reopen(fs: GridFSContents, document: Document, position: int) -> GridFSFile:
     return GridFSFile(fs, document, position=position)
 
 
@@ -225,7 +225,7 @@ class CachedFile(AbstractBufferedFile):  # type: ignore[misc]
 
     def __init__(
         self,
-        fs: GridFSFileSystem,
+        fs: GridFSContents,
         document: Document,
         block_size: int | None = None,
         cache_options: Mapping[str, Any] | None = None,

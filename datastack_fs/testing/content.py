@@ -9,6 +9,7 @@ from typing import Any
 
 from datastack_fs.storage import StorageConnector
 
+MIB = 1 << 20
 _WORD = 8
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 TIMEOUT = 60.0
 
 PRELOADED = [
-    "datastack_fs.testing.writing",
+    "datastack_fs.testing.killing",
     "datastack_fs.formats.hdf5",
     "datastack_fs.connectors.s3",
     "datastack_fs.connectors.gcs",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import pickle
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -26,8 +25,8 @@ from datastack_fs.errors import (
 from datastack_fs.identifiers import check_identifier
 from datastack_fs.storage import StorageConnector
 from datastack_fs.testing.consumers import FileConsumerTests
-from datastack_fs.testing.content import difference, digest, noise, read_all
-from datastack_fs.testing.processes import in_child, read_inherited, read_pickled
+from datastack_fs.testing.content import MIB, difference, digest, noise, read_all
+from datastack_fs.testing.sharing import OtherProcessTests
 
 MALICIOUS = ["../x", "a/../x", "..", ".", "a/./b", "/etc/passwd", "/", "C:/x", "c:x", "a\0b", "a\\b", "..\\x"]
 MALFORMED = [
@@ -64,7 +63,6 @@ UNUSUAL = [
     "CON",
 ]
 
-MIB = 1 << 20
 SEMANTICS_SIZE = 300_000
 _EXAMPLES = 300 if os.environ.get("DATASTACK_SOAK") else 40
 
@@ -90,7 +88,7 @@ _relaxed = settings(
 )
 
 
-class StorageReadingTests(FileConsumerTests):
+class StorageReadingTests(FileConsumerTests, OtherProcessTests):
     """What every connector promises to readers. Inherit it and write the fixture ``fill``.
 
     A connector that can also write inherits ``StorageConnectorTests`` instead, which has this class in it.
@@ -303,50 +301,7 @@ class StorageReadingTests(FileConsumerTests):
         with ThreadPoolExecutor(8) as pool:
             assert all(pool.map(read, list(contents) * 3))
 
-    # Other processes (clauses 15 and 16).
-
-    def test_pickles_connector_and_open_resource(self, fill: Any) -> None:
-        connector: StorageConnector = fill({"a": b"0123456789"})
-        assert read_all(pickle.loads(pickle.dumps(connector)), "a") == b"0123456789"
-        with connector.get_resource("a") as resource:
-            resource.seek(3)
-            with pickle.loads(pickle.dumps(resource)) as copy:
-                assert copy.tell() == 3
-                assert copy.read(2) == b"34"
-                assert copy.info == resource.info
-            assert resource.read(1) == b"3"
-
-    @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-    def test_works_in_child_processes(self, fill: Any, method: str) -> None:
-        content = noise(300_000)
-        connector: StorageConnector = fill({"a": content})
-        with connector.get_resource("a") as resource:
-            assert not difference(resource.read(100_000), content[:100_000])
-            rest = in_child(method, read_pickled, pickle.dumps((connector, resource)))
-            assert not difference(rest, content[100_000:])
-
-    def test_works_after_a_plain_fork(self, fill: Any) -> None:
-        content = noise(300_000)
-        connector: StorageConnector = fill({"a": content})
-        stop = threading.Event()
-
-        def busy() -> None:
-            while not stop.is_set():
-                connector.get_ranges("a", [(0, 1000), (200_000, 201_000)])
-
-        threads = [threading.Thread(target=busy) for _ in range(4)]
-        with connector.get_resource("a") as resource:
-            resource.read(100_000)
-            for thread in threads:
-                thread.start()
-            try:
-                for _ in range(3):
-                    assert read_inherited(connector, resource) == digest(content[100_000:] + content)
-            finally:
-                stop.set()
-                for thread in threads:
-                    thread.join()
-            assert not difference(resource.read(10), content[100_000:100_010])
+    # What is left open.
 
     def test_leaks_no_descriptors(self, fill: Any) -> None:
         connector: StorageConnector = fill({"a": noise(1000)})

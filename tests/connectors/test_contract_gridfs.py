@@ -3,7 +3,7 @@
 import pytest
 
 from datastack_fs.testing import StorageConnectorTests
-from datastack_fs.testing.reading import MIB
+from datastack_fs.testing.content import MIB
 from harness.stores import empty_store
 
 
