@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from datastack_fs.connectors.fsspec_ import gather_ranges
 from datastack_fs.credentials import expand
 from datastack_fs.errors import ConfigError, DatastackError, MissingDependencyError, UnsupportedStorageError
-from datastack_fs.identifiers import MAX_BYTES, check_identifier
+from datastack_fs.identifiers import key_prefix
 from datastack_fs.processes import PerProcess
 from datastack_fs.resource import Range, ResourceInfo
 from datastack_fs.storage import DEADLINE, StorageConnector
@@ -86,7 +86,7 @@ class GCSStorageConnector(StorageConnector):
             raise ConfigError(f"{bucket!r} is no bucket's name; a store is gs://bucket or gs://bucket/prefix")
         if chunk_size < CHUNK_UNIT or chunk_size % CHUNK_UNIT:
             raise ConfigError(f"chunk_size is {chunk_size:,}, and Google wants a multiple of {CHUNK_UNIT:,} bytes")
-        self._folder = _folder(prefix)
+        self._folder = key_prefix(prefix, KEY_BYTES)
         super().__init__(f"gs://{bucket}/{self._folder}".rstrip("/"), read_only=read_only, deadline=deadline)
         self._bucket = bucket
         self._chunk_size = chunk_size
@@ -212,17 +212,6 @@ class GCSStorageConnector(StorageConnector):
 
     def _translate(self, error: Exception) -> tuple[type[DatastackError], str] | None:
         return translate(error, self._bucket) or super()._translate(error)
-
-
-def _folder(prefix: str) -> str:
-    prefix = prefix.strip("/")
-    if not prefix:
-        return ""
-    check_identifier(prefix)
-    room = KEY_BYTES - MAX_BYTES - 1
-    if len(prefix.encode()) > room:
-        raise ConfigError(f"the prefix {prefix!r} is longer than {room} bytes: names in GCS hold {KEY_BYTES} in all")
-    return prefix + "/"
 
 
 def _info(identifier: str, resource: dict[str, Any]) -> ResourceInfo:

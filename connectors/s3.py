@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from datastack_fs.connectors.fsspec_loop import gather_ranges
 from datastack_fs.credentials import expand
 from datastack_fs.errors import ConfigError, DatastackError, MissingDependencyError, UnsupportedStorageError
-from datastack_fs.identifiers import MAX_BYTES, RESERVED, check_identifier, is_identifier
+from datastack_fs.identifiers import RESERVED, is_identifier, key_prefix
 from datastack_fs.processes import PerProcess
 from datastack_fs.resource import Range, ResourceInfo
 from datastack_fs.storage import DEADLINE, StorageConnector
@@ -94,7 +94,7 @@ class S3StorageConnector(StorageConnector):
             raise ConfigError(f"{bucket!r} is no bucket's name; a store is s3://bucket or s3://bucket/prefix")
         if part_size < SMALLEST_PART:
             raise ConfigError(f"part_size is {part_size:,}, and S3 wants at least {SMALLEST_PART:,} bytes")
-        self._folder = _folder(prefix)
+        self._folder = key_prefix(prefix, KEY_BYTES)
         super().__init__(f"s3://{bucket}/{self._folder}".rstrip("/"), read_only=read_only, deadline=deadline)
         self._bucket = bucket
         self._part_size = part_size
@@ -230,17 +230,6 @@ class S3StorageConnector(StorageConnector):
 
     def _key(self, identifier: str) -> str:
         return self._folder + identifier
-
-
-def _folder(prefix: str) -> str:
-    prefix = prefix.strip("/")
-    if not prefix:
-        return ""
-    check_identifier(prefix)
-    room = KEY_BYTES - MAX_BYTES - 1
-    if len(prefix.encode()) > room:
-        raise ConfigError(f"the prefix {prefix!r} is longer than {room} bytes: S3 keys hold {KEY_BYTES} in all")
-    return prefix + "/"
 
 
 def _abort(client: S3Client, upload: Mapping[str, str]) -> bool:

@@ -16,7 +16,7 @@ import re
 import unicodedata
 from typing import Final
 
-from datastack_fs.errors import MalformedIdentifierError, MaliciousFilePathError
+from datastack_fs.errors import ConfigError, MalformedIdentifierError, MaliciousFilePathError
 
 MAX_BYTES: Final = 900
 MAX_SEGMENT_BYTES: Final = 200
@@ -69,6 +69,30 @@ def check_prefix(prefix: str) -> str:
     if last and last not in _ESCAPE_SEGMENTS:
         _check_segment(prefix, last)
     return prefix
+
+
+def key_prefix(folder: str, key_bytes: int) -> str:
+    """What the keys of a folder in a bucket begin with: "" or ``folder/``, with room left for any identifier.
+
+    Args:
+        folder: an identifier, or "" for the whole bucket; slashes at its ends are dropped.
+        key_bytes: the longest key that the bucket takes.
+
+    Raises:
+        ConfigError: the folder's name leaves too little room.
+
+    Examples:
+        >>> key_prefix("/lab/birds/", 1024)
+        'lab/birds/'
+    """
+    folder = folder.strip("/")
+    if not folder:
+        return ""
+    check_identifier(folder)
+    room = key_bytes - MAX_BYTES - 1
+    if len(folder.encode()) > room:
+        raise ConfigError(f"the prefix {folder!r} is longer than {room} bytes: keys here hold {key_bytes:,} in all")
+    return folder + "/"
 
 
 def is_identifier(text: str) -> bool:
