@@ -93,6 +93,10 @@ class NpyColumn(Column):
         """The rows as one new array."""
         return self._mapped().take(indices) if self._is_local else self._fetched(indices)
 
+    def column(self, indices: IndexArray) -> Any:
+        """The rows as one new array."""
+        return self.labels(indices)
+
     def _mapped(self) -> _MappedFile:
         if self._map is None:
             resource = self._connector.get_resource(self._info.identifier, info=self._info)

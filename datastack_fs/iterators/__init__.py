@@ -4,6 +4,7 @@ Iterators know nothing of storage. Views and shuffles move integers; leaves move
 """
 
 from datastack_fs.iterators.base import DatasetIterator, DatasetMeta
+from datastack_fs.iterators.columnar import ColumnarDatasetIterator
 from datastack_fs.iterators.combined import CombinedDatasetIterator
 from datastack_fs.iterators.in_memory import InMemoryDatasetIterator
 from datastack_fs.iterators.indices import IndexArray, Indices
@@ -12,6 +13,7 @@ from datastack_fs.iterators.shuffled import ShuffledDatasetIterator
 from datastack_fs.iterators.view import DatasetIteratorView
 
 __all__ = [
+    "ColumnarDatasetIterator",
     "CombinedDatasetIterator",
     "DatasetIterator",
     "DatasetIteratorView",

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from datastack_fs.iterators.chunks import read_in_chunks
 from datastack_fs.iterators.indices import IndexArray, Indices, as_index, as_indices
-from datastack_fs.iterators.labels import label_array
+from datastack_fs.iterators.labels import as_column, label_array
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -125,6 +125,13 @@ class DatasetIterator(ABC, Generic[SampleT_co]):
         """
         return [self._sample(index) for index in indices.tolist()]
 
+    def _take(self, indices: IndexArray) -> tuple[Any, ...]:
+        """Reads a batch as columns, one for each position of a sample; indices as for ``_samples``.
+
+        This default makes them of samples: write it wherever data is columns already (see ``ColumnarDatasetIterator``).
+        """
+        return tuple(as_column(values) for values in zip(*self._read(indices), strict=True))
+
     def _targets(self, indices: IndexArray) -> npt.NDArray[Any]:
         """Reads labels; indices as for ``_samples``, but there may be none.
 
@@ -176,6 +183,27 @@ class DatasetIterator(ABC, Generic[SampleT_co]):
         """
         checked = as_indices(indices, len(self))
         return self._read(checked) if len(checked) else []
+
+    def take(self, indices: Indices) -> tuple[Any, ...]:
+        """The samples at many indices as columns, one for each position: new arrays with a row for each index.
+
+        Values of one type and shape are stacked; others, and text, make a column of objects. Samples that are mappings
+        or tuples make a mapping or a tuple of columns. Far quicker than tuples that are collated afterwards.
+
+        Examples:
+            >>> from datastack_fs.iterators import SequenceDatasetIterator
+            >>> images, labels, tags = SequenceDatasetIterator(np.zeros((9, 8, 8)), range(9)).take([3, 1])
+            >>> images.shape, labels.tolist(), tags.tolist()
+            ((2, 8, 8), [3, 1], [None, None])
+        """
+        checked = as_indices(indices, len(self))
+        if not len(checked):
+            return tuple(np.empty(0, dtype=object) for _ in self.meta.positions)
+        columns = self._take(checked)
+        for column in columns:
+            if isinstance(column, np.ndarray) and len(column) != len(checked):
+                raise RuntimeError(f"{type(self).__name__}._take gave {len(column)} rows for {len(checked)} indices")
+        return columns
 
     def __iter__(self) -> Iterator[SampleT_co]:
         """All samples in order, read in batches of bounded size."""

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from datastack_fs.iterators.base import DatasetIterator, DatasetMeta, SampleT_co
 from datastack_fs.iterators.indices import IndexArray
-from datastack_fs.iterators.labels import label_array
+from datastack_fs.iterators.labels import as_column, label_array
 
 
 class Column(ABC):
@@ -33,6 +33,10 @@ class Column(ABC):
     def labels(self, indices: IndexArray) -> npt.NDArray[Any]:
         """The values at checked indices, as an array."""
         return label_array(self.values(indices))
+
+    def column(self, indices: IndexArray) -> Any:
+        """The values at checked indices, as a column (see ``as_column``)."""
+        return as_column(self.values(indices))
 
 
 class ArrayColumn(Column):
@@ -62,6 +66,10 @@ class ArrayColumn(Column):
     def labels(self, indices: IndexArray) -> npt.NDArray[Any]:
         """The rows as they are, in the array's own type."""
         return np.asarray(self._array[indices])
+
+    def column(self, indices: IndexArray) -> Any:
+        """The rows as one new array."""
+        return self.labels(indices)
 
 
 class SequenceColumn(Column):
@@ -116,6 +124,12 @@ class ConstantColumn(Column):
         """The one value, as often as asked."""
         return [self._constant] * len(indices)
 
+    def column(self, indices: IndexArray) -> Any:
+        """An array of the one object."""
+        column = np.empty(len(indices), dtype=object)
+        column.fill(self._constant)
+        return column
+
 
 class ColumnsDatasetIterator(DatasetIterator[SampleT_co]):
     """Samples put together from columns of equal length; ``make_sample`` for those that aren't plain tuples."""
@@ -143,8 +157,17 @@ class ColumnsDatasetIterator(DatasetIterator[SampleT_co]):
         columns = [column.values(indices) for column in self._columns]
         return list(map(self._make_sample, zip(*columns, strict=True)))  # tuple(a tuple) is that tuple: no copy
 
+    def _take(self, indices: IndexArray) -> tuple[Any, ...]:
+        if self._is_plain():
+            return tuple(column.column(indices) for column in self._columns)
+        return super()._take(indices)
+
     def _targets(self, indices: IndexArray) -> npt.NDArray[Any]:
         return self._columns[self.meta.target_pos].labels(indices)
+
+    def _is_plain(self) -> bool:
+        """Whether samples are nothing but the columns: a subclass that reads in its own way must not be passed over."""
+        return type(self)._samples is ColumnsDatasetIterator._samples
 
 
 def own(value: Any) -> Any:

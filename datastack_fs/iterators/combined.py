@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from datastack_fs.iterators.base import DatasetIterator, DatasetMeta, SampleT_co, check_iterator
 from datastack_fs.iterators.indices import IndexArray
-from datastack_fs.iterators.labels import join_labels
+from datastack_fs.iterators.labels import join_columns, join_labels, pick
 
 _SHOWN_NAMES = 4
 
@@ -63,6 +63,17 @@ class CombinedDatasetIterator(DatasetIterator[SampleT_co]):
         places = np.empty_like(order)
         places[order] = np.arange(len(order))
         return [samples[place] for place in places.tolist()]
+
+    def _take(self, indices: IndexArray) -> tuple[Any, ...]:
+        order, batches = self._by_part(indices)
+        joined = [
+            join_columns(columns) for columns in zip(*[part._take(local) for part, local in batches], strict=True)
+        ]
+        if order is None:
+            return tuple(joined)
+        places = np.empty_like(order)
+        places[order] = np.arange(len(order))
+        return tuple(pick(column, places) for column in joined)
 
     def _targets(self, indices: IndexArray) -> npt.NDArray[Any]:
         if not len(indices):

@@ -12,6 +12,8 @@ from datastack_fs.iterators.base import DatasetIterator, DatasetMeta, SampleT_co
 from datastack_fs.iterators.chunks import read_in_chunks
 from datastack_fs.iterators.indices import IndexArray, read_only
 
+_HOOKS = ("_samples", "_take", "_targets")
+
 
 class IndexMapDatasetIterator(DatasetIterator[SampleT_co]):
     """Samples of another iterator, named by one int64 array that is closed to writing.
@@ -46,6 +48,9 @@ class IndexMapDatasetIterator(DatasetIterator[SampleT_co]):
     def _samples(self, indices: IndexArray) -> list[SampleT_co]:
         return self._source._read(self._indices[indices])
 
+    def _take(self, indices: IndexArray) -> tuple[Any, ...]:
+        return self._source._take(self._indices[indices])
+
     def _targets(self, indices: IndexArray) -> npt.NDArray[Any]:
         return self._source._targets(self._indices[indices])
 
@@ -58,7 +63,7 @@ class IndexMapDatasetIterator(DatasetIterator[SampleT_co]):
     def _is_plain(self) -> bool:
         """Whether it is a map and no more: a subclass that reads in its own way must not be passed over."""
         cls = type(self)
-        return cls._samples is IndexMapDatasetIterator._samples and cls._targets is IndexMapDatasetIterator._targets
+        return all(getattr(cls, hook) is getattr(IndexMapDatasetIterator, hook) for hook in _HOOKS)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

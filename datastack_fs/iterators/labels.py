@@ -1,4 +1,4 @@
-"""Labels as one numpy array, none of them changed on the way."""
+"""Labels, and whole columns, as numpy arrays: none of the values changed on the way."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 _NUMBERS = (int, float, complex, np.number, np.bool_)
+_FLOATS = (float, np.floating, np.bool_)
 _NUMBER_KINDS = frozenset("biufc")
 
 
@@ -22,7 +23,12 @@ def label_array(labels: Sequence[Any]) -> npt.NDArray[Any]:
     """
     kinds = set(map(type, labels))
     if kinds and all(issubclass(kind, _NUMBERS) for kind in kinds):
-        return np.array(labels)
+        array = np.array(labels)
+        # Among floats (or beyond 64 bits) numpy would round large integers.
+        exact = array.dtype.kind != "f" or all(
+            isinstance(label, _FLOATS) or label == int(float(label)) for label in labels
+        )
+        return array if exact else _objects(labels)
     if kinds == {np.ndarray} and len({(label.shape, label.dtype) for label in labels}) == 1:
         return np.stack(labels)
     return _objects(labels)
@@ -40,6 +46,57 @@ def join_labels(arrays: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
     if alike and len({array.shape[1:] for array in arrays}) == 1:
         return np.concatenate(arrays)
     return _objects([label for array in arrays for label in array])
+
+
+def as_column(values: Sequence[Any]) -> Any:
+    """Returns what stands at one position of many samples as a column: ``label_array``, but of each part.
+
+    Mappings with the same keys become a mapping of columns, and tuples of one length a tuple of columns.
+
+    Examples:
+        >>> as_column([{"x": 1, "y": "a"}, {"x": 2, "y": "b"}])
+        {'x': array([1, 2]), 'y': array(['a', 'b'], dtype=object)}
+    """
+    kinds = set(map(type, values))
+    if kinds == {dict} and len({tuple(value) for value in values}) == 1:
+        return {key: as_column([value[key] for value in values]) for key in values[0]}
+    if kinds == {tuple} and len(set(map(len, values))) == 1 and values[0]:
+        return tuple(as_column(part) for part in zip(*values, strict=True))
+    return label_array(values)
+
+
+def join_columns(columns: Sequence[Any]) -> Any:
+    """Returns one column after the other, as ``join_labels`` does, part by part.
+
+    Raises:
+        ValueError: they are made of different parts.
+
+    Examples:
+        >>> join_columns([{"x": np.array([1])}, {"x": np.array([2])}])
+        {'x': array([1, 2])}
+    """
+    first = columns[0]
+    if all(isinstance(column, np.ndarray) for column in columns):
+        return join_labels(columns)
+    if all(isinstance(column, dict) and column.keys() == first.keys() for column in columns):
+        return {key: join_columns([column[key] for column in columns]) for key in first}
+    if all(isinstance(column, tuple) and len(column) == len(first) for column in columns):
+        return tuple(join_columns(parts) for parts in zip(*columns, strict=True))
+    raise ValueError("samples of different kinds have no common columns: read them as samples, not by take()")
+
+
+def pick(column: Any, places: npt.NDArray[np.int64]) -> Any:
+    """Returns the rows of a column at some places, as a new column.
+
+    Examples:
+        >>> pick((np.array([4, 5, 6]),), np.array([2, 0]))
+        (array([6, 4]),)
+    """
+    if isinstance(column, dict):
+        return {key: pick(part, places) for key, part in column.items()}
+    if isinstance(column, tuple):
+        return tuple(pick(part, places) for part in column)
+    return column[places]
 
 
 def _objects(labels: Sequence[Any]) -> npt.NDArray[Any]:

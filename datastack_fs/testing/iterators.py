@@ -22,6 +22,7 @@ from datastack_fs.iterators import (
     IndexArray,
     ShuffledDatasetIterator,
 )
+from datastack_fs.iterators.columnar import rows_of
 from datastack_fs.testing.processes import in_child, read_in_every_way
 
 Samples = list[Any]
@@ -126,6 +127,21 @@ class DatasetIteratorTests:
             assert_all_same(iterator.__getitems__(tuple(batch)), wanted)
             assert_all_same(iterator.__getitems__(np.array(batch, dtype=np.int32)), wanted)
         assert_all_same(iterator.__getitems__(range(length)[::-1]), expected[::-1])
+
+    def test_columns_equal_samples(self, iterator: DatasetIterator[Any], expected: Samples) -> None:
+        """``take`` gives the same values, column by column, in arrays that are the caller's own."""
+        length = len(expected)
+        assert len(iterator.take([])) >= 3
+        batches = [list(range(length)), shuffled(range(length)), shuffled(range(-length, length)) * 2] if length else []
+        for batch in batches:
+            for _ in range(2):
+                columns = iterator.take(batch)
+                rows = list(zip(*map(rows_of, columns), strict=True))
+                assert_all_same(rows, [tuple(expected[index]) for index in batch])
+                for column in columns:
+                    if isinstance(column, np.ndarray) and column.flags.writeable:
+                        column[...] = column[::-1].copy()
+        assert_all_same(list(iterator), expected)
 
     @pytest.mark.parametrize("batch", [[True, False], [0.0], [[0]], ["0"], [None], 0, {0}], ids=repr)
     def test_batches_of_anything_else_are_a_type_error(self, iterator: DatasetIterator[Any], batch: Any) -> None:

@@ -1,0 +1,107 @@
+"""A batch as columns: what stands at one position of many samples, stacked into one array."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from datastack_fs.iterators.base import DatasetIterator
+from datastack_fs.iterators.indices import IndexArray
+from datastack_fs.iterators.labels import as_column
+
+Names: TypeAlias = str | Sequence[str] | Mapping[str, str]
+"""What stands at one position: the column of that name, a tuple of several, or a mapping of new names to columns."""
+
+
+class ColumnarDatasetIterator(DatasetIterator[tuple[Any, Any, Any]]):
+    """A dataset that is read by columns: its authors write ``_take``, and samples are made of the columns.
+
+    Besides ``__len__`` there is one hook to write, ``_take(indices)``; ``_targets(indices)`` where labels can be read
+    without samples. What ``_take`` gives must be new arrays: they become the caller's own.
+
+    Examples:
+        >>> from datastack_fs.iterators.base import DatasetMeta
+        >>> class Squares(ColumnarDatasetIterator):
+        ...     def __len__(self):
+        ...         return 10
+        ...     def _take(self, indices):
+        ...         return indices, indices**2, as_column([None] * len(indices))
+        >>> squares = Squares(DatasetMeta("squares", "squares"))
+        >>> squares[3], squares.take([2, 3])[1].tolist()
+        ((np.int64(3), np.int64(9), None), [4, 9])
+    """
+
+    def _samples(self, indices: IndexArray) -> list[tuple[Any, Any, Any]]:
+        columns = [rows_of(column) for column in self._take(indices)]
+        return list(zip(*columns, strict=True))
+
+    def _targets(self, indices: IndexArray) -> npt.NDArray[Any]:
+        targets: npt.NDArray[Any] = as_column(rows_of(self._take(indices)[self.meta.target_pos]))
+        return targets
+
+
+def names_in(names: Names | None) -> tuple[str, ...]:
+    """The columns that are asked for, in order.
+
+    Examples:
+        >>> names_in("image"), names_in(("left", "right")), names_in({"x": "image"}), names_in(None)
+        (('image',), ('left', 'right'), ('image',), ())
+    """
+    if names is None:
+        return ()
+    if isinstance(names, str):
+        return (names,)
+    found = tuple(names.values() if isinstance(names, Mapping) else names)
+    if not found or not all(isinstance(name, str) for name in found):
+        raise TypeError(f"a name, a list of names, or a mapping to names is needed, not {names!r}")
+    return found
+
+
+def arranged(names: Names | None, columns: Mapping[str, npt.NDArray[Any]], otherwise: npt.NDArray[Any]) -> Any:
+    """The column of one position: as the names say, or ``otherwise`` where there are none.
+
+    Examples:
+        >>> columns = {"a": np.array([1, 2]), "b": np.array([3, 4])}
+        >>> arranged({"x": "b"}, columns, np.zeros(2))
+        {'x': array([3, 4])}
+        >>> arranged(["a", "b"], columns, np.zeros(2))
+        (array([1, 2]), array([3, 4]))
+    """
+    if names is None:
+        return otherwise
+    if isinstance(names, str):
+        return columns[names]
+    if isinstance(names, Mapping):
+        return {key: columns[name] for key, name in names.items()}
+    return tuple(columns[name] for name in names)
+
+
+def constant(value: Any, length: int) -> npt.NDArray[Any]:
+    """A column that holds one object throughout.
+
+    Examples:
+        >>> constant("train", 2)
+        array(['train', 'train'], dtype=object)
+    """
+    column = np.empty(length, dtype=object)
+    column.fill(value)
+    return column
+
+
+def rows_of(column: Any) -> Sequence[Any]:
+    """The values of a column, one for each sample: mappings and tuples of columns become those of values.
+
+    Examples:
+        >>> rows_of({"x": np.array([1, 2]), "y": (np.array([3, 4]),)})
+        [{'x': np.int64(1), 'y': (np.int64(3),)}, {'x': np.int64(2), 'y': (np.int64(4),)}]
+    """
+    if isinstance(column, dict):
+        return [dict(zip(column, row, strict=True)) for row in zip(*map(rows_of, column.values()), strict=True)]
+    if isinstance(column, tuple):
+        return list(zip(*map(rows_of, column), strict=True))
+    if column.dtype.kind == "V" or (column.dtype.hasobject and column.ndim > 1):
+        return [row.copy() for row in column]  # the others are values, or views of an array that is theirs
+    return list(column)
