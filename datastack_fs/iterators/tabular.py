@@ -114,7 +114,7 @@ class TabularDatasetIterator(ColumnarDatasetIterator):
         for name in names:
             if columns[name].dtype.kind not in _NUMBER_KINDS or columns[name].ndim != 1:
                 raise DatasetFileCorruptError(
-                    f"column {name!r} of {self.meta.identifier} holds no plain numbers, so it can't be part of a vector: "
+                    f"column {name!r} of {self.meta.identifier} holds no plain numbers, so it is no part of a vector: "
                     "name the columns that do by sample=[…]"
                 )
         return np.stack([columns[name] for name in names], axis=1)

@@ -332,7 +332,7 @@ def assert_same(actual: Any, expected: Any, what: str = "sample") -> None:
             assert isinstance(actual, np.ndarray), message
             assert one.dtype == other.dtype, f"{message}: {one.dtype} instead of {other.dtype}"
         assert one.shape == other.shape, f"{message}: shape {one.shape} instead of {other.shape}"
-        if other.dtype.hasobject:
+        if other.dtype.hasobject or other.dtype.fields:
             assert_same(one.tolist(), other.tolist(), what)
         else:
             numbers = other.dtype.kind in "fc"

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import os
+import tarfile
+import zipfile
+from collections.abc import Mapping
 
 import pytest
 
 from datastack_fs.connectors import (
+    ArchiveStorageConnector,
     FileStorageConnector,
     GCSStorageConnector,
     GridFSStorageConnector,
+    HTTPStorageConnector,
     MemoryStorageConnector,
     S3StorageConnector,
 )
 from datastack_fs.storage import StorageConnector
 
+READABLE = ["file", "memory", "s3", "gcs", "gridfs", "http", "zip", "deflated zip", "tar", "zip in s3"]
 WRITABLE = ["file", "memory", "s3", "gcs", "gridfs"]
 BUCKET = "datastack-tests"
 
@@ -43,6 +50,45 @@ def empty_store(kind: str, request: pytest.FixtureRequest) -> StorageConnector:
         server = request.getfixturevalue("mongod")
         return GridFSStorageConnector.from_url(f"{server.url}/{BUCKET}", bucket=unique("fs"))
     raise ValueError(f"{kind} is none of {WRITABLE}")
+
+
+def filled_store(kind: str, contents: Mapping[str, bytes], request: pytest.FixtureRequest) -> StorageConnector:
+    """A connector of a store of one of the ``READABLE`` kinds, which holds just these resources."""
+    if kind == "http":
+        server = request.getfixturevalue("web_server")
+        for name, content in contents.items():
+            server[f"data/{name}"] = content
+        return HTTPStorageConnector(f"{server.url}/data")
+    if kind in WRITABLE:
+        connector = empty_store(kind, request)
+        for name, content in contents.items():
+            connector.set_resource(name, content)
+        return connector
+    archive = tarred(contents) if kind == "tar" else zipped(contents, deflated=kind == "deflated zip")
+    inner = empty_store("s3" if kind.endswith(" in s3") else "memory", request)
+    name = "archive.tar" if kind == "tar" else "archive.zip"
+    inner.set_resource(name, archive)
+    return ArchiveStorageConnector(inner, name)
+
+
+def zipped(contents: Mapping[str, bytes], *, deflated: bool = False) -> bytes:
+    """A zip file of these members."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED if deflated else zipfile.ZIP_STORED) as archive:
+        for name, content in contents.items():
+            archive.writestr(name, content)
+    return stream.getvalue()
+
+
+def tarred(contents: Mapping[str, bytes]) -> bytes:
+    """A tar file of these members."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        for name, content in contents.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return stream.getvalue()
 
 
 @pytest.fixture(params=WRITABLE)
