@@ -19,6 +19,9 @@ class FormatCase:
         contents: the resources of the store, by identifier.
         expected: every sample.
         options: of ``open_dataset``.
+        format: its name, for a damaged file whose first bytes no longer tell.
+        is_text: rows of text, of which the first ones are a whole file, too.
+        slack: how many bytes at its end nobody misses.
     """
 
     name: str
@@ -26,6 +29,9 @@ class FormatCase:
     contents: Mapping[str, bytes]
     expected: list[Any]
     options: Mapping[str, Any] = field(default_factory=dict)
+    format: str | None = None
+    is_text: bool = False
+    slack: int = 0
 
 
 def all_cases() -> list[FormatCase]:

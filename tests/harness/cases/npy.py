@@ -12,9 +12,14 @@ def cases():
     numbers = np.arange(60, dtype=">i4").reshape(10, 3, 2)
     records = np.array([(1, 0.5), (2, np.nan)], dtype=[("a", "i8"), ("b", "f4")])
     return [
-        FormatCase("npy", "numbers.npy", {"numbers.npy": saved(numbers)}, [(row, None, None) for row in numbers]),
-        FormatCase("npy, records", "r.npy", {"r.npy": saved(records)}, [(row, None, None) for row in records]),
+        case("npy", numbers),
+        case("npy, records", records),
     ]
+
+
+def case(name, array):
+    """The rows of an array as samples."""
+    return FormatCase(name, "a.npy", {"a.npy": saved(array)}, [(row, None, None) for row in array], format="npy")
 
 
 def saved(array):
