@@ -60,11 +60,11 @@ class GCSStorageConnector(StorageConnector):
         deadline: seconds without progress after which an operation gives up with ``StorageUnavailableError``.
         chunk_size: larger resources are written in chunks of so many bytes, a multiple of 256 KiB.
 
-    Example:
-        After ``gcloud auth application-default login``::
+    Examples:
+        Nothing is asked of Google before the first resource is:
 
-            connector = GCSStorageConnector("lab", "datasets")
-            connector.get_resource("birds/train.h5")
+        >>> GCSStorageConnector("lab", "datasets")
+        GCSStorageConnector('gs://lab/datasets')
     """
 
     def __init__(

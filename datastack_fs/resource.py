@@ -25,6 +25,12 @@ class ResourceInfo:
             versions are equal bytes.
         modified: when it was stored, where the store says.
         checksum: ``sha256:<hex>`` if it was stored with one.
+
+    Examples:
+        >>> from datastack_fs.connectors.memory import MemoryStorageConnector
+        >>> info = MemoryStorageConnector("info-example").set_resource("list.txt", b"finch")
+        >>> info.identifier, info.size, info.checksum[:6]
+        ('list.txt', 5, 'sha256')
     """
 
     identifier: str

@@ -1,6 +1,7 @@
 """Damaged files of every format: an error of this library or right samples; never a crash, a hang or another error."""
 
 import os
+import re
 import signal
 import warnings
 from contextlib import contextmanager
@@ -37,7 +38,9 @@ def test_a_truncated_file_is_an_error_or_ends_early(name, data):
     samples = read(case, whole[:kept])
     if samples is None:
         return
-    assert case.is_text or kept >= len(whole) - case.slack, f"{kept} of {len(whole)} bytes were read as a whole {case.identifier}"
+    assert case.is_text or kept >= len(whole) - case.slack, (
+        f"{kept} of {len(whole)} bytes were read as a whole {case.identifier}"
+    )
     # A text file that ends early is one with fewer rows, and the last of them may have lost its end.
     for sample, expected in zip(samples[:-1], case.expected, strict=False):
         assert_same(sample, expected)
@@ -68,13 +71,10 @@ def test_a_damaged_file_is_an_error_or_has_samples(name, data):
 def test_what_is_no_such_file_is_an_error_that_names_it(name, content):
     case = CASES[name]
     connector = store_with(case, content)
-    try:
-        iterator = open_dataset(case.identifier, storage=connector, format=case.format, **case.options)
-    except DatastackError as error:
-        assert case.identifier in str(error)
-    else:
-        assert case.is_text
-        assert len(iterator) <= 1
+    if case.is_text:  # any text is a table of some kind
+        return
+    with pytest.raises(DatastackError, match=re.escape(case.identifier)):
+        open_dataset(case.identifier, storage=connector, format=case.format, **case.options)
 
 
 def read(case, content):
