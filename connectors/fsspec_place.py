@@ -22,6 +22,7 @@ from datastack_fs.connectors.fsspec_loop import gather_ranges, run_on_loop
 from datastack_fs.credentials import expand, redact
 from datastack_fs.errors import MissingDependencyError, UnknownPluginError
 from datastack_fs.processes import PerProcess
+from datastack_fs.reading import collection_paused
 from datastack_fs.resource import Range
 
 CONCURRENCY: Final = 16
@@ -83,7 +84,7 @@ class Place:
         if self._is_async:
             coroutine = getattr(self.fs, f"_{method}")(*arguments, **options)
             return run_on_loop(self.fs.loop, asyncio.wait_for(coroutine, timeout or self._deadline))
-        with self._lock:
+        with collection_paused(), self._lock:
             return getattr(self.fs, method)(*arguments, **options)
 
     def info(self, name: str) -> dict[str, Any]:
@@ -115,7 +116,7 @@ class Place:
     def _read_file(self, path: str, start: int, stop: int) -> bytes | Exception:
         """Reads a range in the plainest way: pyarrow's filesystems can't otherwise read one that begins at 0."""
         try:
-            with self._lock, self.fs.open(path, "rb") as file:
+            with collection_paused(), self._lock, self.fs.open(path, "rb") as file:
                 file.seek(start)
                 content: bytes = file.read(stop - start)
                 return content

@@ -179,8 +179,7 @@ class RemoteReader(io.RawIOBase):
         if not missing:
             return
         ranges = list(_cut_long(_join_near([self._range(n) for n in missing], 0, PART_BYTES), PART_BYTES))
-        with collection_paused():
-            answers = self._source.get_ranges(self._info.identifier, ranges, info=self._info)
+        answers = self._source.get_ranges(self._info.identifier, ranges, info=self._info)
         for (start, stop), answer in zip(ranges, answers, strict=True):
             whole = memoryview(answer)
             for offset in range(start, stop, BLOCK_BYTES):
@@ -224,10 +223,10 @@ _pauses = _Pauses()
 def collection_paused() -> Iterator[None]:
     """Keeps the garbage collector off on all threads while a backend is asked for bytes; nests.
 
-    h5py calls a file's methods with its global lock held. If the collector then ran on the backend's I/O thread and
-    freed an h5py object there, that thread would wait for the lock, and the reader for the thread, for ever
-    (h5py issue 2019). Reads of several threads that overlap without a gap collect now and then on a reader's own
-    thread, which nobody waits for. Nothing is paused as long as h5py is not loaded.
+    h5py calls a file's methods with its global lock held. If the collector then ran on the backend's I/O thread, or on
+    any that holds a lock of the backend, and freed an h5py object there, that thread would wait for h5py's lock, and
+    the reader for that thread, for ever (h5py issue 2019). Reads of several threads that overlap without a gap collect
+    now and then on a reader's own thread, which nobody waits for. Nothing is paused as long as h5py is not loaded.
     """
     if "h5py" not in sys.modules:
         yield

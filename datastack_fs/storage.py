@@ -24,7 +24,7 @@ from datastack_fs.errors import (
     StorageUnavailableError,
 )
 from datastack_fs.identifiers import check_identifier, check_prefix, is_identifier
-from datastack_fs.reading import RangePlan, RemoteReader
+from datastack_fs.reading import RangePlan, RemoteReader, collection_paused
 from datastack_fs.resource import Range, ResourceInfo, StreamedResource
 from datastack_fs.translation import translate_built_in
 from datastack_fs.writing import Source, Upload
@@ -301,7 +301,8 @@ class StorageConnector(ABC):
 
     def _answers(self, info: ResourceInfo, ranges: Sequence[Range]) -> Sequence[bytes | Exception]:
         try:
-            return self._read_ranges(info, ranges)
+            with collection_paused():
+                return self._read_ranges(info, ranges)
         except Exception as error:  # noqa: BLE001 (the translating edge: the caller judges it)
             return [error] * len(ranges)
 
@@ -309,7 +310,7 @@ class StorageConnector(ABC):
         deadline = Deadline(self.deadline)
         while True:
             try:
-                with self._translating(verb, identifier):
+                with self._translating(verb, identifier), collection_paused():
                     return call()
             except StorageUnavailableError as error:
                 deadline.wait(error)
