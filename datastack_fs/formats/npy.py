@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import mmap
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any, Final
@@ -12,11 +11,10 @@ import numpy as np
 import numpy.lib.format as npy_format
 import numpy.typing as npt
 
-from datastack_fs.errors import DatasetFileCorruptError, DatastackError, ResourceChangedError
-from datastack_fs.formats.local import FileState, pinned_state, state_of
+from datastack_fs.errors import DatasetFileCorruptError, DatastackError
+from datastack_fs.formats.stored_array import StoredArray
 from datastack_fs.iterators.base import DatasetMeta
 from datastack_fs.iterators.columns import ArrayColumn, Column, ColumnsDatasetIterator, ConstantColumn
-from datastack_fs.iterators.indices import IndexArray
 from datastack_fs.resource import StreamedResource
 
 _HEADER_READERS: Final = {(1, 0): npy_format.read_array_header_1_0, (2, 0): npy_format.read_array_header_2_0}
@@ -67,83 +65,11 @@ class NpyDatasetIterator(ColumnsDatasetIterator[tuple[Any, Any, Any]]):
         super().__init__(meta, [column for _, column in placed], length)
 
 
-class NpyColumn(Column):
+class NpyColumn(StoredArray):
     """The rows of the array in a ``.npy`` file, as a column; it pickles as the file's address and version."""
 
     def __init__(self, resource: StreamedResource) -> None:
-        self._connector = resource.connector
-        self._info = resource.info
-        self._shape, self._dtype, self._offset = _read_header(resource)
-        self._row_bytes = math.prod(self._shape[1:]) * self._dtype.itemsize
-        self._is_local = resource.local_path is not None
-        self._map: _MappedFile | None = None
-
-    def __len__(self) -> int:
-        return self._shape[0]
-
-    def value(self, index: int) -> Any:
-        """One row, the caller's own."""
-        return self.labels(np.array([index], dtype=np.int64))[0]
-
-    def values(self, indices: IndexArray) -> Sequence[Any]:
-        """Rows of one new block."""
-        return list(self.labels(indices))
-
-    def labels(self, indices: IndexArray) -> npt.NDArray[Any]:
-        """The rows as one new array."""
-        return self._mapped().take(indices) if self._is_local else self._fetched(indices)
-
-    def column(self, indices: IndexArray) -> Any:
-        """The rows as one new array."""
-        return self.labels(indices)
-
-    def _mapped(self) -> _MappedFile:
-        if self._map is None:
-            resource = self._connector.get_resource(self._info.identifier, info=self._info)
-            self._map = _MappedFile(resource, self._shape, self._dtype, self._offset)
-        return self._map
-
-    def _fetched(self, indices: IndexArray) -> npt.NDArray[Any]:
-        wanted, places = np.unique(indices, return_inverse=True)
-        ends = np.flatnonzero(np.diff(wanted) != 1) + 1
-        runs = [(int(run[0]), int(run[-1]) + 1) for run in np.split(wanted, ends) if len(run)]
-        ranges = [
-            (self._offset + first * self._row_bytes, self._offset + stop * self._row_bytes) for first, stop in runs
-        ]
-        answers = self._connector.get_ranges(self._info.identifier, ranges, info=self._info)
-        rows = np.empty((len(wanted), *self._shape[1:]), dtype=self._dtype)
-        row = 0
-        for (first, stop), answer in zip(runs, answers, strict=True):
-            block = np.ndarray((stop - first, *self._shape[1:]), self._dtype, answer)
-            rows[row : row + len(block)] = block
-            row += len(block)
-        return rows[places]
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_map": None}
-
-
-class _MappedFile:
-    """The array of a local file, mapped through the very descriptor whose version was checked."""
-
-    def __init__(self, resource: StreamedResource, shape: tuple[int, ...], dtype: np.dtype[Any], offset: int) -> None:
-        self._state: FileState = pinned_state(resource)
-        self._resource = resource  # keeps the descriptor open
-        self._descriptor = resource.fileno()
-        buffer = mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_READ)
-        self._array: npt.NDArray[Any] = np.ndarray(shape, dtype, buffer, offset)
-
-    def take(self, indices: IndexArray) -> npt.NDArray[Any]:
-        # Before: touching a page that a truncation took away would kill the process. After: the bytes may be new.
-        self._check()
-        rows = self._array[indices]
-        self._check()
-        return rows
-
-    def _check(self) -> None:
-        if state_of(self._descriptor) != self._state:
-            resource = self._resource
-            raise ResourceChangedError(f"{resource.identifier} in {resource.connector.url} was changed in place")
+        super().__init__(resource, *_read_header(resource))
 
 
 def _target_column(targets: Any, length: int) -> Column:

@@ -1,0 +1,137 @@
+"""Rows of an array that lies unpacked in a resource: one request for a batch, or a memory map of a local file."""
+
+from __future__ import annotations
+
+import math
+import mmap
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from datastack_fs.errors import DatasetFileCorruptError, ResourceChangedError
+from datastack_fs.formats.local import FileState, pinned_state, state_of
+from datastack_fs.iterators.columns import Column
+from datastack_fs.iterators.indices import IndexArray
+from datastack_fs.resource import Range, ResourceInfo, ResourceOpener, StreamedResource
+
+
+class StoredArray(Column):
+    """The rows of one array in a resource, as a column; it pickles as the resource's address and version.
+
+    Args:
+        resource: where it lies. It may be closed afterwards.
+        shape: of the array, in C order; the first axis counts the rows.
+        dtype: of its elements, byte order included.
+        offset: where its first byte is.
+
+    Raises:
+        DatasetFileCorruptError: the resource ends before the array does.
+
+    Examples:
+        >>> from datastack_fs.connectors.memory import MemoryStorageConnector
+        >>> connector = MemoryStorageConnector("stored-array-example")
+        >>> info = connector.set_resource("raw", bytes(range(8)))
+        >>> rows = StoredArray(connector.get_resource("raw"), (3, 2), np.dtype(np.uint8), offset=2)
+        >>> rows.labels(np.array([2, 0])).tolist()
+        [[6, 7], [2, 3]]
+    """
+
+    def __init__(self, resource: StreamedResource, shape: tuple[int, ...], dtype: np.dtype[Any], offset: int) -> None:
+        self._connector: ResourceOpener = resource.connector
+        self._info: ResourceInfo = resource.info
+        self._shape, self._dtype, self._offset = shape, dtype, offset
+        self._row_bytes = math.prod(shape[1:]) * dtype.itemsize
+        self._is_local = resource.local_path is not None
+        self._map: _MappedFile | None = None
+        end = offset + shape[0] * self._row_bytes
+        if end > resource.size:
+            raise DatasetFileCorruptError(
+                f"{resource.identifier} in {resource.connector.url} has {resource.size:,} bytes, and its header "
+                f"({dtype}, shape {shape}) promises data up to byte {end:,}"
+            )
+
+    def __len__(self) -> int:
+        return self._shape[0]
+
+    def value(self, index: int) -> Any:
+        """One row, the caller's own."""
+        return self.labels(np.array([index], dtype=np.int64))[0]
+
+    def values(self, indices: IndexArray) -> Sequence[Any]:
+        """Rows of one new block."""
+        return list(self.labels(indices))
+
+    def column(self, indices: IndexArray) -> Any:
+        """The rows as one new array."""
+        return self.labels(indices)
+
+    def labels(self, indices: IndexArray) -> npt.NDArray[Any]:
+        """The rows as one new array."""
+        if self._row_bytes == 0 or not len(indices):
+            return np.empty((len(indices), *self._shape[1:]), dtype=self._dtype)
+        if self._is_local:
+            return self._mapped().take(indices)
+        batch = RowBatch(self, indices)
+        return batch.rows(self._connector.get_ranges(self._info.identifier, batch.ranges, info=self._info))
+
+    def _mapped(self) -> _MappedFile:
+        if self._map is None:
+            resource = self._connector.get_resource(self._info.identifier, info=self._info)
+            self._map = _MappedFile(resource, self._shape, self._dtype, self._offset)
+        return self._map
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_map": None}
+
+
+class RowBatch:
+    """Which bytes of a resource a batch of rows needs, and the rows once the bytes are there.
+
+    Several arrays of one resource are fetched in one request: their ranges are put together, and the answers taken
+    apart.
+    """
+
+    def __init__(self, array: StoredArray, indices: IndexArray) -> None:
+        self._array = array
+        wanted, self._places = np.unique(indices, return_inverse=True)
+        ends = np.flatnonzero(np.diff(wanted) != 1) + 1
+        self._runs = [(int(run[0]), int(run[-1]) + 1) for run in np.split(wanted, ends) if len(run)]
+        self._count = len(wanted)
+        offset, size = array._offset, array._row_bytes
+        self.ranges: list[Range] = [(offset + first * size, offset + stop * size) for first, stop in self._runs]
+
+    def rows(self, answers: Sequence[bytes]) -> npt.NDArray[Any]:
+        """The rows, in the order of the indices, as a new array."""
+        shape, dtype = self._array._shape[1:], self._array._dtype
+        rows = np.empty((self._count, *shape), dtype=dtype)
+        row = 0
+        for (first, stop), answer in zip(self._runs, answers, strict=True):
+            block: npt.NDArray[Any] = np.ndarray((stop - first, *shape), dtype, answer)
+            rows[row : row + len(block)] = block
+            row += len(block)
+        return rows[self._places]
+
+
+class _MappedFile:
+    """The array of a local file, mapped through the very descriptor whose version was checked."""
+
+    def __init__(self, resource: StreamedResource, shape: tuple[int, ...], dtype: np.dtype[Any], offset: int) -> None:
+        self._state: FileState = pinned_state(resource)
+        self._resource = resource  # keeps the descriptor open
+        self._descriptor = resource.fileno()
+        buffer = mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_READ)
+        self._array: npt.NDArray[Any] = np.ndarray(shape, dtype, buffer, offset)
+
+    def take(self, indices: IndexArray) -> npt.NDArray[Any]:
+        # Before: touching a page that a truncation took away would kill the process. After: the bytes may be new.
+        self._check()
+        rows = self._array[indices]
+        self._check()
+        return rows
+
+    def _check(self) -> None:
+        if state_of(self._descriptor) != self._state:
+            resource = self._resource
+            raise ResourceChangedError(f"{resource.identifier} in {resource.connector.url} was changed in place")
