@@ -57,6 +57,18 @@ if TYPE_CHECKING:
         SequenceDatasetIterator,
         ShuffledDatasetIterator,
     )
+    from datastack_fs.iterators.splits import (
+        group_k_fold,
+        group_split,
+        hash_split,
+        k_fold,
+        load_split,
+        nested_k_fold,
+        random_split,
+        save_split,
+        stratified_k_fold,
+        stratified_split,
+    )
     from datastack_fs.preprocessing import Preprocessor
     from datastack_fs.repository import DatasetRepository, load_dataset
     from datastack_fs.resource import ResourceInfo, StreamedResource
@@ -108,9 +120,19 @@ __all__ = [
     "UnknownPluginError",
     "UnsupportedStorageError",
     "connect",
+    "group_k_fold",
+    "group_split",
+    "hash_split",
+    "k_fold",
     "load_dataset",
+    "load_split",
+    "nested_k_fold",
     "open_dataset",
     "open_resource",
+    "random_split",
+    "save_split",
+    "stratified_k_fold",
+    "stratified_split",
 ]
 
 _MODULES = {
@@ -136,6 +158,18 @@ _MODULES = {
         "InMemoryDatasetIterator",
         "SequenceDatasetIterator",
         "ShuffledDatasetIterator",
+    ),
+    "iterators.splits": (
+        "group_k_fold",
+        "group_split",
+        "hash_split",
+        "k_fold",
+        "load_split",
+        "nested_k_fold",
+        "random_split",
+        "save_split",
+        "stratified_k_fold",
+        "stratified_split",
     ),
     "preprocessing": ("Preprocessor",),
     "repository": ("DatasetRepository", "load_dataset"),

@@ -15,6 +15,7 @@ from datastack_fs.errors import DatasetFileCorruptError, DatasetNotFoundError
 from datastack_fs.formats.hdf5_file import HDF5File
 from datastack_fs.formats.hdf5_rows import HDF5Rows
 from datastack_fs.iterators.base import DatasetIterator, DatasetMeta
+from datastack_fs.iterators.columnar import constant
 from datastack_fs.iterators.columns import own
 from datastack_fs.iterators.indices import IndexArray
 from datastack_fs.processes import PerProcess
@@ -26,7 +27,8 @@ CLASS_NAMES: Final = "class_names"
 """Attribute of the targets that names their classes, in order."""
 
 _TARGET: Final = 1
-_ALL: Final = (0, _TARGET, 2)
+_TAG: Final = 2
+_ALL: Final = (0, _TARGET, _TAG)
 
 FETCH_BYTES: Final = 16 << 20
 """Most that is fetched ahead of one read: half of what a remote reader can hold."""
@@ -102,6 +104,10 @@ class HDF5DatasetIterator(DatasetIterator[tuple[Any, Any, Any]]):
     def _targets(self, indices: IndexArray) -> npt.NDArray[Any]:
         (targets,) = self._readers.get().read(indices, [_TARGET])
         return np.full(len(indices), None, dtype=object) if targets is None else targets
+
+    def _tags(self, indices: IndexArray) -> npt.NDArray[Any]:
+        (tags,) = self._readers.get().read(indices, [_TAG])
+        return constant(self.meta.tag, len(indices)) if tags is None else tags
 
 
 class _Reader:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from datastack_fs.iterators.chunks import read_in_chunks
 from datastack_fs.iterators.indices import IndexArray, Indices, as_index, as_indices
 from datastack_fs.iterators.labels import as_column, label_array
+from datastack_fs.iterators.origin import Origin, origin_of
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -104,6 +105,8 @@ class DatasetIterator(ABC, Generic[SampleT_co]):
         [4, 9, 16]
     """
 
+    _origin: Origin | None = None
+
     def __init__(self, meta: DatasetMeta) -> None:
         self._meta = meta
 
@@ -137,7 +140,13 @@ class DatasetIterator(ABC, Generic[SampleT_co]):
 
         This default **reads whole samples** to get them: write it wherever labels stand apart.
         """
-        position = self.meta.target_pos
+        return self._values_at(self.meta.target_pos, indices)
+
+    def _tags(self, indices: IndexArray) -> npt.NDArray[Any]:
+        """Reads tags; indices as for ``_targets``. This default reads whole samples, too."""
+        return self._values_at(self.meta.tag_pos, indices)
+
+    def _values_at(self, position: int, indices: IndexArray) -> npt.NDArray[Any]:
         chunks = read_in_chunks(self._read, indices)
         return label_array([sample[position] for samples in chunks for sample in samples])
 
@@ -151,10 +160,12 @@ class DatasetIterator(ABC, Generic[SampleT_co]):
             )
 
     def __new__(cls, *args: Any, **options: Any) -> Self:
-        """Refuses a class that has no way to read."""
+        """Refuses a class that has no way to read, and notes which resource the iterator is made on."""
         if _definer(cls, "_sample") is _definer(cls, "_samples") is DatasetIterator:
             raise TypeError(f"{cls.__name__} can't read: write _sample(self, index) or _samples(self, indices)")
-        return super().__new__(cls)
+        made = super().__new__(cls)
+        made._origin = origin_of(args[0] if args else options.get("resource"))
+        return made
 
     # Reading, the same for all
 
@@ -224,6 +235,19 @@ class DatasetIterator(ABC, Generic[SampleT_co]):
             raise RuntimeError(f"{type(self).__name__}._targets gave {len(targets)} labels for {len(self)} samples")
         return targets
 
+    def tags(self) -> npt.NDArray[Any]:
+        """All tags as one array of the caller's own; like ``targets``, without the samples where that can be.
+
+        Examples:
+            >>> from datastack_fs.iterators import SequenceDatasetIterator
+            >>> SequenceDatasetIterator(["a", "b", "c"], tags=["x", "y", "x"])[1:].tags().tolist()
+            ['y', 'x']
+        """
+        tags = self._tags(np.arange(len(self), dtype=np.int64))
+        if len(tags) != len(self):
+            raise RuntimeError(f"{type(self).__name__}._tags gave {len(tags)} tags for {len(self)} samples")
+        return tags
+
     def _chunks(self) -> Iterator[list[SampleT_co]]:
         """All samples in order, in lists of bounded size."""
         return read_in_chunks(self._read, range(len(self)))
@@ -247,6 +271,11 @@ class DatasetIterator(ABC, Generic[SampleT_co]):
             return self._meta
         except AttributeError:
             raise TypeError(f"{type(self).__name__}.__init__ must call super().__init__(meta)") from None
+
+    @property
+    def origin(self) -> Origin | None:
+        """Where a leaf's bytes are stored; None for what is in memory, or stands on other iterators."""
+        return self._origin
 
     @property
     def underlying_iterators(self) -> tuple[DatasetIterator[Any], ...]:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from datastack_fs.iterators.base import DatasetIterator
 from datastack_fs.iterators.indices import IndexArray
-from datastack_fs.iterators.labels import as_column
+from datastack_fs.iterators.labels import label_array
 
 Names: TypeAlias = str | Sequence[str] | Mapping[str, str]
 """What stands at one position: the column of that name, a tuple of several, or a mapping of new names to columns."""
@@ -28,7 +28,7 @@ class ColumnarDatasetIterator(DatasetIterator[tuple[Any, Any, Any]]):
         ...     def __len__(self):
         ...         return 10
         ...     def _take(self, indices):
-        ...         return indices, indices**2, as_column([None] * len(indices))
+        ...         return indices, indices**2, constant(None, len(indices))
         >>> squares = Squares(DatasetMeta("squares", "squares"))
         >>> squares[3], squares.take([2, 3])[1].tolist()
         ((np.int64(3), np.int64(9), None), [4, 9])
@@ -39,8 +39,7 @@ class ColumnarDatasetIterator(DatasetIterator[tuple[Any, Any, Any]]):
         return list(zip(*columns, strict=True))
 
     def _targets(self, indices: IndexArray) -> npt.NDArray[Any]:
-        targets: npt.NDArray[Any] = as_column(rows_of(self._take(indices)[self.meta.target_pos]))
-        return targets
+        return label_array(rows_of(self._take(indices)[self.meta.target_pos]))
 
 
 def names_in(names: Names | None) -> tuple[str, ...]:

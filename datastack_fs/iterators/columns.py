@@ -165,6 +165,9 @@ class ColumnsDatasetIterator(DatasetIterator[SampleT_co]):
     def _targets(self, indices: IndexArray) -> npt.NDArray[Any]:
         return self._columns[self.meta.target_pos].labels(indices)
 
+    def _tags(self, indices: IndexArray) -> npt.NDArray[Any]:
+        return self._columns[self.meta.tag_pos].labels(indices) if self._is_plain() else super()._tags(indices)
+
     def _is_plain(self) -> bool:
         """Whether samples are nothing but the columns: a subclass that reads in its own way must not be passed over."""
         return type(self)._samples is ColumnsDatasetIterator._samples

@@ -1,7 +1,7 @@
 """Several iterators, one after the other."""
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -76,14 +76,23 @@ class CombinedDatasetIterator(DatasetIterator[SampleT_co]):
         return tuple(pick(column, places) for column in joined)
 
     def _targets(self, indices: IndexArray) -> npt.NDArray[Any]:
+        return self._gathered(lambda part, local: part._targets(local), indices)
+
+    def _tags(self, indices: IndexArray) -> npt.NDArray[Any]:
+        return self._gathered(lambda part, local: part._tags(local), indices)
+
+    def _gathered(
+        self, read: Callable[[DatasetIterator[SampleT_co], IndexArray], npt.NDArray[Any]], indices: IndexArray
+    ) -> npt.NDArray[Any]:
+        """What is read of each part, in the order of the indices."""
         if not len(indices):
-            return self._parts[0]._targets(indices)
+            return read(self._parts[0], indices)
         order, batches = self._by_part(indices)
-        targets = join_labels([part._targets(local) for part, local in batches])
+        values = join_labels([read(part, local) for part, local in batches])
         if order is None:
-            return targets
-        placed = np.empty_like(targets)
-        placed[order] = targets
+            return values
+        placed = np.empty_like(values)
+        placed[order] = values
         return placed
 
     def _by_part(

@@ -12,7 +12,7 @@ from datastack_fs.iterators.base import DatasetIterator, DatasetMeta, SampleT_co
 from datastack_fs.iterators.chunks import read_in_chunks
 from datastack_fs.iterators.indices import IndexArray, read_only
 
-_HOOKS = ("_samples", "_take", "_targets")
+_HOOKS = ("_samples", "_take", "_targets", "_tags")
 
 
 class IndexMapDatasetIterator(DatasetIterator[SampleT_co]):
@@ -53,6 +53,9 @@ class IndexMapDatasetIterator(DatasetIterator[SampleT_co]):
 
     def _targets(self, indices: IndexArray) -> npt.NDArray[Any]:
         return self._source._targets(self._indices[indices])
+
+    def _tags(self, indices: IndexArray) -> npt.NDArray[Any]:
+        return self._source._tags(self._indices[indices])
 
     def _chunks(self) -> Iterator[list[SampleT_co]]:
         if not self._is_plain():

@@ -29,7 +29,7 @@ class ShuffledDatasetIterator(IndexMapDatasetIterator[SampleT_co]):
         super().__init__(source, iterator.meta, view_tags)
         self._selection = selection
         self._length = len(iterator)
-        self._seed = _natural("seed", seed)
+        self._seed = natural("seed", seed)
         self.set_epoch(epoch)
 
     @property
@@ -48,7 +48,7 @@ class ShuffledDatasetIterator(IndexMapDatasetIterator[SampleT_co]):
         A loop over it that is under way keeps its order. Copies in worker processes keep theirs too: a DataLoader with
         persistent workers needs a new iterator, ``at_epoch``.
         """
-        self._epoch = _natural("epoch", epoch)
+        self._epoch = natural("epoch", epoch)
         order = permutation(self._length, self._seed, self._epoch)
         self._indices = read_only(order if self._selection is None else self._selection[order])
 
@@ -89,7 +89,16 @@ def permutation(length: int, seed: int, epoch: int) -> IndexArray:
     return order.astype(np.int64, copy=False)
 
 
-def _natural(what: str, number: SupportsIndex) -> int:
+def natural(what: str, number: SupportsIndex) -> int:
+    """A seed or an epoch, checked.
+
+    Raises:
+        TypeError: it is no integer; None is refused too, since randomness is always an explicit argument.
+
+    Examples:
+        >>> natural("seed", np.uint8(7))
+        7
+    """
     if isinstance(number, (bool, np.bool_)) or not hasattr(type(number), "__index__"):
         raise TypeError(f"{what} must be an integer, given explicitly; not {number!r}")
     value = operator.index(number)

@@ -109,6 +109,12 @@ class TabularDatasetIterator(ColumnarDatasetIterator):
             return columns[target]
         return super()._targets(indices)
 
+    def _tags(self, indices: IndexArray) -> npt.NDArray[Any]:
+        tag = self._names[2]
+        if tag is None:
+            return constant(self.meta.tag, len(indices))
+        return self._read_columns((tag,), indices)[tag] if isinstance(tag, str) else super()._tags(indices)
+
     def _vectors(self, columns: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
         names = names_in(self._names[0])
         for name in names:
