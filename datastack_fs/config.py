@@ -85,11 +85,11 @@ def open_dataset(
     storage: Storage | None = None,
     **options: Any,
 ) -> DatasetIterator[Any]:
-    """Opens a file of samples, lazily; its format is told by its first bytes, else by its ending.
+    r"""Opens a file of samples, lazily; its format is told by its first bytes, else by its ending.
 
     Args:
         url: as for ``open_resource``.
-        format: the name of the format (``hdf5``, ``npy``, …), to tell it outright.
+        format: the name of the format (``hdf5``, ``npy``, ``npz``, ``safetensors``, ``idx``), to tell it outright.
         storage: as for ``open_resource``.
         **options: keyword arguments of the connector's class, and of the format's iterator; a name that both know is
             the connector's.
@@ -98,6 +98,12 @@ def open_dataset(
         ResourceNotFoundError: there is none of that name.
         UnknownPluginError: the format is not known.
         ConfigError: an option that neither connector nor format knows.
+
+    Examples:
+        >>> labels = b"\0\0\x08\1\0\0\0\3" + bytes([4, 5, 6])
+        >>> info = connect("memory://config-example").set_resource("labels.idx", labels)
+        >>> [int(label) for label, _, _ in open_dataset("memory://config-example/labels.idx")]
+        [4, 5, 6]
     """
     target, identifier = _locate(url, storage)
     if isinstance(target, Profile):

@@ -18,7 +18,19 @@ BLOCK_BYTES: Final = 1 << 20
 
 
 class Preprocessor(ABC):
-    """A step that reads resources of a store and writes another one there, from the same bytes the same bytes."""
+    """A step that reads resources of a store and writes another one there, from the same bytes the same bytes.
+
+    Examples:
+        >>> from datastack_fs.connectors.memory import MemoryStorageConnector
+        >>> class Unpack(Preprocessor):
+        ...     def preprocess(self, connector):
+        ...         with connector.get_resource("owl.txt.gz") as packed:
+        ...             return connector.set_resource("owl.txt", gunzip(packed))
+        >>> connector = MemoryStorageConnector("preprocessor-example")
+        >>> info = connector.set_resource("owl.txt.gz", gzip.compress(b"hoo"))
+        >>> Unpack().preprocess(connector).size
+        3
+    """
 
     @abstractmethod
     def preprocess(self, connector: StorageConnector) -> ResourceInfo:

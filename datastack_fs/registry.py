@@ -57,15 +57,8 @@ FORMATS: Final = PluginTable(
         Plugin("hdf5", "datastack_fs.formats.hdf5:HDF5DatasetIterator"),
         Plugin("npy", "datastack_fs.formats.npy:NpyDatasetIterator"),
         Plugin("npz", "datastack_fs.formats.npz:NpzDatasetIterator"),
-        Plugin("csv", "datastack_fs.formats.csv_:CSVDatasetIterator"),
-        Plugin("jsonl", "datastack_fs.formats.jsonl:JSONLinesDatasetIterator"),
-        Plugin("parquet", "datastack_fs.formats.parquet:ParquetDatasetIterator", "pyarrow", "parquet"),
-        Plugin("arrow", "datastack_fs.formats.arrow:ArrowDatasetIterator", "pyarrow", "parquet"),
-        Plugin("excel", "datastack_fs.formats.excel:ExcelDatasetIterator", "openpyxl", "excel"),
-        Plugin("torch", "datastack_fs.formats.torch_:TorchDatasetIterator", "torch", "torch"),
         Plugin("safetensors", "datastack_fs.formats.safetensors:SafetensorsDatasetIterator"),
         Plugin("idx", "datastack_fs.formats.idx:IDXDatasetIterator"),
-        Plugin("archive", "datastack_fs.formats.files:ArchiveDatasetIterator"),
     ],
 )
 
@@ -88,19 +81,12 @@ _BUILT_IN_MARKS = {
     "hdf5": _Marks((".h5", ".hdf5", ".hdf"), (b"\x89HDF\r\n\x1a\n",)),
     "npy": _Marks((".npy",), (b"\x93NUMPY",)),
     "npz": _Marks((".npz",), _ZIP),
-    "csv": _Marks((".csv", ".tsv", ".csv.gz", ".tsv.gz"), ()),
-    "jsonl": _Marks((".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz"), ()),
-    "parquet": _Marks((".parquet", ".pq"), (b"PAR1",)),
-    "arrow": _Marks((".arrow", ".feather", ".ipc"), (b"ARROW1",)),
-    "excel": _Marks((".xlsx", ".xlsm"), _ZIP),
-    "torch": _Marks((".pt", ".pth"), _ZIP),
     "safetensors": _Marks((".safetensors",), ()),
     # Two zeros, the code of the type, the number of axes: http://yann.lecun.com/exdb/mnist/
     "idx": _Marks(
         (".idx", ".idx.gz", "-ubyte", "-ubyte.gz"),
         tuple(bytes([0, 0, code, axes]) for code in (8, 9, 11, 12, 13, 14) for axes in range(1, 5)),
     ),
-    "archive": _Marks((".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz"), _ZIP),
 }
 
 

@@ -75,6 +75,15 @@ class Retriever(ABC):
     Args:
         connector: the store to fetch into.
         progress: show bars; by default only on a terminal.
+
+    Examples:
+        >>> from datastack_fs.connectors.memory import MemoryStorageConnector
+        >>> class WordRetriever(Retriever):
+        ...     def _fetch(self, definition, bar):
+        ...         return self._publish(definition, iter([definition.source.encode()]))
+        >>> connector = MemoryStorageConnector("retriever-example")
+        >>> [info.size for info in WordRetriever(connector).retrieve([ResourceDefinition("owl.txt", "hoo")])]
+        [3]
     """
 
     def __init__(self, connector: StorageConnector, *, progress: bool | None = None) -> None:
@@ -178,6 +187,11 @@ class HTTPRetriever(Retriever):
         connector: the store to fetch into.
         deadline: seconds without progress after which it gives up.
         progress: show bars; by default only on a terminal.
+
+    Examples:
+        >>> from datastack_fs.connectors.memory import MemoryStorageConnector
+        >>> retriever = HTTPRetriever(MemoryStorageConnector("http-retriever-example"), deadline=10)
+        >>> retriever.retrieve([ResourceDefinition("owl.txt", "https://birds.example/owl.txt")])  # doctest: +SKIP
     """
 
     def __init__(self, connector: StorageConnector, *, deadline: float = 60.0, progress: bool | None = None) -> None:

@@ -20,7 +20,6 @@ VOCABULARY = {
     "DatasetIteratorView",
     "DatasetMeta",
     "DatasetRepository",
-    "FeatureEncodedDatasetIterator",
     "FileStorageConnector",
     "FsspecStorageConnector",
     "GCSStorageConnector",
@@ -29,7 +28,6 @@ VOCABULARY = {
     "HTTPRetriever",
     "HTTPStorageConnector",
     "InMemoryDatasetIterator",
-    "MappedDatasetIterator",
     "MemoryStorageConnector",
     "Preprocessor",
     "ResourceDefinition",
@@ -40,7 +38,6 @@ VOCABULARY = {
     "ShuffledDatasetIterator",
     "StorageConnector",
     "StreamedResource",
-    "TargetMappedDatasetIterator",
     "connect",
     "k_fold",
     "load_dataset",
@@ -52,7 +49,7 @@ VOCABULARY = {
 }
 """The public names of the design, the seed's among them."""
 
-METHODS = ["take", "targets", "__getitems__", "view", "shuffle", "map", "map_targets", "encode", "in_memory", "__add__"]
+METHODS = ["take", "targets", "__getitems__", "view", "shuffle", "in_memory", "__add__"]
 
 
 def modules():

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import mmap
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,8 +14,9 @@ import numpy.typing as npt
 
 from datastack_fs.errors import DatasetFileCorruptError, ResourceChangedError
 from datastack_fs.formats.local import FileState, pinned_state, state_of
-from datastack_fs.iterators.columns import Column
+from datastack_fs.iterators.columns import Column, own
 from datastack_fs.iterators.indices import IndexArray
+from datastack_fs.processes import PerProcess
 from datastack_fs.resource import Range, ResourceInfo, ResourceOpener, StreamedResource
 
 
@@ -76,6 +79,10 @@ class StoredArray(Column):
         batch = RowBatch(self, indices)
         return batch.rows(self._connector.get_ranges(self._info.identifier, batch.ranges, info=self._info))
 
+    def batch(self, indices: IndexArray) -> RowBatch | None:
+        """What to fetch for a batch; None where there is nothing to fetch."""
+        return None if self._is_local or self._row_bytes == 0 or not len(indices) else RowBatch(self, indices)
+
     def _mapped(self) -> _MappedFile:
         if self._map is None:
             resource = self._connector.get_resource(self._info.identifier, info=self._info)
@@ -112,6 +119,44 @@ class RowBatch:
             rows[row : row + len(block)] = block
             row += len(block)
         return rows[self._places]
+
+
+class LoadedArray(Column):
+    """The rows of an array that must be unpacked as a whole: in each process when it is first read.
+
+    Args:
+        load: gives the array; it must pickle.
+        length: how many rows there are.
+        reason: why it is loaded, said as a warning in the process where that happens first.
+    """
+
+    def __init__(self, load: Callable[[], npt.NDArray[Any]], length: int, reason: str) -> None:
+        self._arrays = PerProcess(partial(_load, load, reason))
+        self._length = length
+
+    def __len__(self) -> int:
+        return self._length
+
+    def value(self, index: int) -> Any:
+        """A copy of one row."""
+        return own(self._arrays.get()[index])
+
+    def values(self, indices: IndexArray) -> Sequence[Any]:
+        """Rows of one new block."""
+        return list(self.labels(indices))
+
+    def labels(self, indices: IndexArray) -> npt.NDArray[Any]:
+        """The rows as one new array."""
+        return np.asarray(self._arrays.get()[indices])
+
+    def column(self, indices: IndexArray) -> Any:
+        """The rows as one new array."""
+        return self.labels(indices)
+
+
+def _load(load: Callable[[], npt.NDArray[Any]], reason: str) -> npt.NDArray[Any]:
+    warnings.warn(reason, stacklevel=2)
+    return load()
 
 
 class _MappedFile:

@@ -1,0 +1,127 @@
+"""What formats share that keep several arrays by name: some of them are samples, targets and tags."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any, Final
+
+import numpy.typing as npt
+
+from datastack_fs.errors import DatasetFileCorruptError, DatasetNotFoundError
+from datastack_fs.formats.stored_array import StoredArray
+from datastack_fs.iterators.base import DatasetMeta
+from datastack_fs.iterators.columnar import ColumnarDatasetIterator, Names, arranged, constant, names_in
+from datastack_fs.iterators.columns import Column
+from datastack_fs.iterators.indices import IndexArray
+from datastack_fs.iterators.tabular import TARGET_NAMES
+from datastack_fs.resource import Range, StreamedResource
+
+SAMPLE_NAMES: Final = ("samples", "images", "data", "features", "x", "X")
+_MOST_LISTED: Final = 20
+
+
+class NamedArraysDatasetIterator(ColumnarDatasetIterator):
+    """Arrays of one file as (sample, target, tag): their first axes count the samples.
+
+    Args:
+        resource: the file.
+        names: the arrays in it.
+        open_array: makes the column of one of them.
+        sample: the array of the samples; or several, as a list (samples are tuples) or a mapping (they are mappings).
+            Without, samples and targets are found by the usual names, or the samples are the only array there.
+        target: the same for the targets; with ``sample`` alone, every target is None.
+        tag: the same for the tags; without, every tag is that of ``meta``.
+        meta: what is known about it.
+
+    Raises:
+        DatasetNotFoundError: no array of that name; the message lists those that there are.
+        DatasetFileCorruptError: the arrays differ in length.
+    """
+
+    def __init__(
+        self,
+        resource: StreamedResource,
+        names: Collection[str],
+        open_array: Callable[[str], Column],
+        *,
+        sample: Names | None,
+        target: Names | None,
+        tag: Names | None,
+        meta: DatasetMeta | None,
+    ) -> None:
+        super().__init__(meta or DatasetMeta(resource.identifier, PurePosixPath(resource.identifier).stem))
+        if sorted(self.meta.positions) != [0, 1, 2]:
+            raise ValueError(f"positions {self.meta.positions}: samples here are (sample, target, tag), in any order")
+        self._connector, self._info = resource.connector, resource.info
+        if sample is None:
+            sample, target = usual_names(names, target, resource.identifier)
+        self._names: tuple[Names | None, ...] = (sample, target, tag)
+        wanted = dict.fromkeys(name for each in self._names for name in names_in(each))
+        for name in wanted:
+            if name not in names:
+                raise DatasetNotFoundError(f"no array {name!r} in {resource.identifier}; it has {_listing(names)}")
+        self._columns: Mapping[str, Column] = {name: open_array(name) for name in wanted}
+        lengths = {name: len(column) for name, column in self._columns.items()}
+        if len(set(lengths.values())) > 1:
+            listed = ", ".join(f"{name!r} has {length}" for name, length in lengths.items())
+            raise DatasetFileCorruptError(f"{resource.identifier}: as many rows are needed, but {listed}")
+        self._length = next(iter(lengths.values()))
+
+    def __len__(self) -> int:
+        return self._length
+
+    def _take(self, indices: IndexArray) -> tuple[Any, ...]:
+        sample, target, tag = self._names
+        columns = self._read_arrays(list(self._columns), indices)
+        parts = {
+            self.meta.sample_pos: arranged(sample, columns, constant(None, len(indices))),
+            self.meta.target_pos: arranged(target, columns, constant(None, len(indices))),
+            self.meta.tag_pos: arranged(tag, columns, constant(self.meta.tag, len(indices))),
+        }
+        return parts[0], parts[1], parts[2]
+
+    def _targets(self, indices: IndexArray) -> npt.NDArray[Any]:
+        target = self._names[1]
+        if target is None:
+            return constant(None, len(indices))
+        if isinstance(target, str):
+            return self._columns[target].labels(indices)
+        return super()._targets(indices)
+
+    def _read_arrays(self, names: Sequence[str], indices: IndexArray) -> dict[str, npt.NDArray[Any]]:
+        """Rows of several arrays: what must be fetched of the file is fetched in one request."""
+        arrays = {name: self._columns[name] for name in names}
+        batches = {
+            name: batch
+            for name, array in arrays.items()
+            if isinstance(array, StoredArray) and (batch := array.batch(indices)) is not None
+        }
+        ranges: list[Range] = [each for batch in batches.values() for each in batch.ranges]
+        answers = iter(self._connector.get_ranges(self._info.identifier, ranges, info=self._info) if ranges else [])
+        fetched = {name: batch.rows([next(answers) for _ in batch.ranges]) for name, batch in batches.items()}
+        return {name: fetched[name] if name in fetched else array.labels(indices) for name, array in arrays.items()}
+
+
+def usual_names(names: Collection[str], target: Names | None, identifier: str) -> tuple[str, Names | None]:
+    """The names of samples and targets where a caller says none: ``samples images data features x X``, and so on.
+
+    Examples:
+        >>> usual_names(["images", "labels", "ids"], None, "birds.npz")
+        ('images', 'labels')
+    """
+    if target is None:
+        target = next((name for name in TARGET_NAMES if name in names), None)
+    others = [name for name in names if name not in names_in(target)]
+    sample = next((name for name in SAMPLE_NAMES if name in others), others[0] if len(others) == 1 else None)
+    if sample is None:
+        raise DatasetNotFoundError(
+            f"{identifier}: which array holds the samples? Say sample=…, one of: {_listing(others)}"
+        )
+    return sample, target
+
+
+def _listing(names: Collection[str]) -> str:
+    shown = ", ".join(map(repr, sorted(names)[:_MOST_LISTED])) or "none"
+    more = len(names) - _MOST_LISTED
+    return shown + (f" and {more} more" if more > 0 else "")
