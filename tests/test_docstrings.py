@@ -28,7 +28,12 @@ VOCABULARY = {
     "HTTPRetriever",
     "HTTPStorageConnector",
     "InMemoryDatasetIterator",
+    "FilteredDatasetIterator",
+    "MappedDatasetIterator",
     "MemoryStorageConnector",
+    "RepeatedDatasetIterator",
+    "TargetMappedDatasetIterator",
+    "ZippedDatasetIterator",
     "Preprocessor",
     "ResourceDefinition",
     "ResourceInfo",
@@ -49,7 +54,7 @@ VOCABULARY = {
 }
 """The public names of the design, the seed's among them."""
 
-METHODS = ["take", "targets", "__getitems__", "view", "shuffle", "in_memory", "__add__"]
+METHODS = "take targets tags __getitems__ view shuffle map map_targets filter zip repeat in_memory __add__".split()  # noqa: SIM905
 
 
 def modules():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Generic, SupportsIndex, TypeVar, overload
 
@@ -20,9 +20,14 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from datastack_fs.iterators.combined import CombinedDatasetIterator
+    from datastack_fs.iterators.filtered import FilteredDatasetIterator
     from datastack_fs.iterators.in_memory import InMemoryDatasetIterator
+    from datastack_fs.iterators.mapped import MappedDatasetIterator
+    from datastack_fs.iterators.repeated import RepeatedDatasetIterator
     from datastack_fs.iterators.shuffled import ShuffledDatasetIterator
+    from datastack_fs.iterators.target_mapped import TargetMappedDatasetIterator
     from datastack_fs.iterators.view import DatasetIteratorView
+    from datastack_fs.iterators.zipped import ZippedDatasetIterator
 
 SampleT_co = TypeVar("SampleT_co", bound=tuple[Any, ...], covariant=True)
 _OtherT = TypeVar("_OtherT", bound=tuple[Any, ...])
@@ -322,6 +327,69 @@ class DatasetIterator(ABC, Generic[SampleT_co]):
         from datastack_fs.iterators.shuffled import ShuffledDatasetIterator
 
         return ShuffledDatasetIterator(self, seed, epoch)
+
+    def map(self, function: Callable[[Any], Any], *, columns: bool = False) -> MappedDatasetIterator:
+        """The samples after a function; with ``columns`` it gets a whole batch, as ``take`` gives it.
+
+        Examples:
+            >>> from datastack_fs.iterators import SequenceDatasetIterator
+            >>> halves = SequenceDatasetIterator(np.arange(4)).map(lambda column: column / 2, columns=True)
+            >>> halves.take([3, 1])[0].tolist()
+            [1.5, 0.5]
+        """
+        from datastack_fs.iterators.mapped import MappedDatasetIterator
+
+        return MappedDatasetIterator(self, function, columns=columns)
+
+    def map_targets(self, mapping: Mapping[Any, Any]) -> TargetMappedDatasetIterator:
+        """The samples with other targets: from targets, or names of classes, to new ones.
+
+        Examples:
+            >>> from datastack_fs.iterators import SequenceDatasetIterator
+            >>> numbers = SequenceDatasetIterator(["a", "b", "c"], [1, 2, 3])
+            >>> parity = numbers.map_targets({1: "odd", 2: "even", 3: "odd"})
+            >>> parity.targets().tolist(), parity.meta.class_names
+            ([0, 1, 0], ('odd', 'even'))
+        """
+        from datastack_fs.iterators.target_mapped import TargetMappedDatasetIterator
+
+        return TargetMappedDatasetIterator(self, mapping)
+
+    def filter(self, predicate: Callable[[Any], Any], *, on: str = "target") -> FilteredDatasetIterator[SampleT_co]:
+        """The samples whose target (or sample, with ``on="sample"``) a predicate lets pass.
+
+        Examples:
+            >>> from datastack_fs.iterators import SequenceDatasetIterator
+            >>> len(SequenceDatasetIterator(["a", "b", "c"], [0, 1, 0]).filter(lambda target: target == 0))
+            2
+        """
+        from datastack_fs.iterators.filtered import FilteredDatasetIterator
+
+        return FilteredDatasetIterator(self, predicate, on=on)
+
+    def zip(self, *others: DatasetIterator[Any]) -> ZippedDatasetIterator:
+        """This iterator and others side by side: a sample is the tuple of theirs, targets and tags are of this one.
+
+        Examples:
+            >>> from datastack_fs.iterators import SequenceDatasetIterator
+            >>> SequenceDatasetIterator(["a", "b"], [0, 1]).zip(SequenceDatasetIterator(["c", "d"]))[0]
+            (('a', 'c'), 0, None)
+        """
+        from datastack_fs.iterators.zipped import ZippedDatasetIterator
+
+        return ZippedDatasetIterator([self, *others])
+
+    def repeat(self, times: SupportsIndex) -> RepeatedDatasetIterator[SampleT_co]:
+        """All samples, several times over.
+
+        Examples:
+            >>> from datastack_fs.iterators import SequenceDatasetIterator
+            >>> len(SequenceDatasetIterator(["a", "b", "c"]).repeat(3))
+            9
+        """
+        from datastack_fs.iterators.repeated import RepeatedDatasetIterator
+
+        return RepeatedDatasetIterator(self, times)
 
     def in_memory(self, max_bytes: int | None = None) -> InMemoryDatasetIterator[SampleT_co]:
         """All samples, read now and kept in memory; refused when they need more than ``max_bytes``.

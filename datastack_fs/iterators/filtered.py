@@ -1,0 +1,43 @@
+"""Those samples of an iterator that a predicate lets pass."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from datastack_fs.iterators.base import DatasetIterator, SampleT_co
+from datastack_fs.iterators.index_map import IndexMapDatasetIterator, source_of
+from datastack_fs.iterators.indices import read_only
+
+_ON = ("target", "sample")
+
+
+class FilteredDatasetIterator(IndexMapDatasetIterator[SampleT_co]):
+    """Those samples that a predicate lets pass, found when it is made; afterwards it is a view like any other.
+
+    Args:
+        iterator: what to choose from.
+        predicate: gets a target, or a sample, and says whether it stays.
+        on: ``"target"`` reads labels alone; ``"sample"`` reads every sample once, in batches.
+
+    Examples:
+        >>> from datastack_fs.iterators import SequenceDatasetIterator
+        >>> letters = SequenceDatasetIterator(["a", "b", "c"], [0, 1, 0])
+        >>> [letter for letter, _, _ in FilteredDatasetIterator(letters, lambda target: target == 0)]
+        ['a', 'c']
+    """
+
+    def __init__(
+        self, iterator: DatasetIterator[SampleT_co], predicate: Callable[[Any], Any], *, on: str = "target"
+    ) -> None:
+        source, outer, tags = source_of(iterator)
+        if on not in _ON:
+            raise ValueError(f"a filter looks at {' or '.join(map(repr, _ON))}, not at {on!r}")
+        if on == "target":
+            passing = [bool(predicate(target)) for target in iterator.targets()]
+        else:
+            place = iterator.meta.sample_pos
+            passing = [bool(predicate(sample[place])) for sample in iterator]
+        super().__init__(source, iterator.meta, tags)
+        chosen = np.flatnonzero(np.array(passing, dtype=np.bool_))
+        self._indices = read_only(chosen if outer is None else outer[chosen])

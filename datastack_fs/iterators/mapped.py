@@ -1,0 +1,77 @@
+"""An iterator whose samples go through a function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy.typing as npt
+
+from datastack_fs.iterators.base import DatasetIterator, check_iterator
+from datastack_fs.iterators.columnar import rows_of
+from datastack_fs.iterators.indices import IndexArray
+from datastack_fs.iterators.labels import as_column
+
+
+class MappedDatasetIterator(DatasetIterator[tuple[Any, ...]]):
+    """Samples of an iterator after a function; targets and tags stay, and are read without it.
+
+    The function is called when a sample is read, each time. Worker processes need one that pickles: a function of a
+    module, not a lambda.
+
+    Args:
+        iterator: where the samples come from.
+        function: gets the sample (what stands at ``meta.sample_pos``) and returns the new one.
+        columns: give the function whole columns, as ``take`` returns them, and take a column back: one call for each
+            batch, and most numpy code does it.
+
+    Examples:
+        >>> from datastack_fs.iterators import SequenceDatasetIterator
+        >>> words = MappedDatasetIterator(SequenceDatasetIterator(["owl", "wren"], [0, 1]), str.upper)
+        >>> words[1], words.targets().tolist()
+        (('WREN', 1, None), [0, 1])
+    """
+
+    def __init__(
+        self, iterator: DatasetIterator[Any], function: Callable[[Any], Any], *, columns: bool = False
+    ) -> None:
+        check_iterator(iterator)
+        if not callable(function):
+            raise TypeError(f"samples are mapped by a function, not by {type(function).__name__}")
+        super().__init__(iterator.meta)
+        self._source = iterator
+        self._function = function
+        self._columns = columns
+
+    @property
+    def underlying_iterators(self) -> tuple[DatasetIterator[Any]]:
+        """The iterator that the samples come from."""
+        return (self._source,)
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def _samples(self, indices: IndexArray) -> list[tuple[Any, ...]]:
+        if self._columns:
+            return list(zip(*map(rows_of, self._take(indices)), strict=True))
+        place = self.meta.sample_pos
+        samples = self._source._read(indices)
+        return [(*sample[:place], self._function(sample[place]), *sample[place + 1 :]) for sample in samples]
+
+    def _take(self, indices: IndexArray) -> tuple[Any, ...]:
+        place = self.meta.sample_pos
+        columns = self._source._take(indices)
+        if self._columns:
+            mapped = self._function(columns[place])
+            rows = len(rows_of(mapped))
+            if rows != len(indices):
+                raise ValueError(f"{self._function!r} gave a column of {rows} rows for one of {len(indices)}")
+        else:
+            mapped = as_column([self._function(sample) for sample in rows_of(columns[place])])
+        return (*columns[:place], mapped, *columns[place + 1 :])
+
+    def _targets(self, indices: IndexArray) -> npt.NDArray[Any]:
+        return self._source._targets(indices)
+
+    def _tags(self, indices: IndexArray) -> npt.NDArray[Any]:
+        return self._source._tags(indices)

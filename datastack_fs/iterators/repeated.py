@@ -1,0 +1,50 @@
+"""All samples of an iterator, several times over."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any, SupportsIndex
+
+import numpy.typing as npt
+
+from datastack_fs.iterators.base import DatasetIterator, SampleT_co, check_iterator
+from datastack_fs.iterators.indices import IndexArray
+
+
+class RepeatedDatasetIterator(DatasetIterator[SampleT_co]):
+    """All samples of an iterator, several times over; it keeps no indices.
+
+    Examples:
+        >>> from datastack_fs.iterators import SequenceDatasetIterator
+        >>> twice = RepeatedDatasetIterator(SequenceDatasetIterator(["a", "b"]), 2)
+        >>> [letter for letter, _, _ in twice]
+        ['a', 'b', 'a', 'b']
+    """
+
+    def __init__(self, iterator: DatasetIterator[SampleT_co], times: SupportsIndex) -> None:
+        check_iterator(iterator)
+        super().__init__(iterator.meta)
+        self._source = iterator
+        self._times = operator.index(times)
+        if self._times < 0:
+            raise ValueError(f"times must not be negative: {self._times}")
+
+    @property
+    def underlying_iterators(self) -> tuple[DatasetIterator[SampleT_co]]:
+        """The iterator that is repeated."""
+        return (self._source,)
+
+    def __len__(self) -> int:
+        return len(self._source) * self._times
+
+    def _samples(self, indices: IndexArray) -> list[SampleT_co]:
+        return self._source._read(indices % len(self._source))
+
+    def _take(self, indices: IndexArray) -> tuple[Any, ...]:
+        return self._source._take(indices % len(self._source))
+
+    def _targets(self, indices: IndexArray) -> npt.NDArray[Any]:
+        return self._source._targets(indices % max(1, len(self._source)))
+
+    def _tags(self, indices: IndexArray) -> npt.NDArray[Any]:
+        return self._source._tags(indices % max(1, len(self._source)))

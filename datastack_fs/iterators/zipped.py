@@ -1,0 +1,82 @@
+"""Several iterators side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy.typing as npt
+
+from datastack_fs.iterators.base import DatasetIterator, DatasetMeta, check_iterator
+from datastack_fs.iterators.indices import IndexArray
+
+
+class ZippedDatasetIterator(DatasetIterator[tuple[Any, Any, Any]]):
+    """Several iterators of one length side by side: a sample is the tuple of theirs.
+
+    Args:
+        iterators: the parts.
+        labelled_by: the number of the part whose targets and tags count.
+
+    Examples:
+        >>> from datastack_fs.iterators import SequenceDatasetIterator
+        >>> left, right = SequenceDatasetIterator(["a", "b"], [0, 1]), SequenceDatasetIterator(["c", "d"])
+        >>> ZippedDatasetIterator([left, right])[1]
+        (('b', 'd'), 1, None)
+    """
+
+    def __init__(self, iterators: Iterable[DatasetIterator[Any]], *, labelled_by: int = 0) -> None:
+        self._parts = tuple(iterators)
+        if not self._parts:
+            raise ValueError("ZippedDatasetIterator needs at least one iterator")
+        for part in self._parts:
+            check_iterator(part)
+            if len(part) != len(self._parts[0]):
+                raise ValueError(
+                    f"iterators side by side need one length: {self._parts[0].meta.name!r} has "
+                    f"{len(self._parts[0])} samples, {part.meta.name!r} has {len(part)}"
+                )
+        self._labelled = self._parts[labelled_by]
+        meta = self._labelled.meta
+        super().__init__(
+            DatasetMeta(
+                "+".join(part.meta.identifier for part in self._parts),
+                "+".join(part.meta.name for part in self._parts),
+                meta.tag,
+                class_names=meta.class_names,
+            )
+        )
+
+    @property
+    def underlying_iterators(self) -> tuple[DatasetIterator[Any], ...]:
+        """The parts."""
+        return self._parts
+
+    def __len__(self) -> int:
+        return len(self._labelled)
+
+    def _samples(self, indices: IndexArray) -> list[tuple[Any, Any, Any]]:
+        batches = {id(part): part._read(indices) for part in self._parts}
+        places = [part.meta.sample_pos for part in self._parts]
+        rows = zip(*[batches[id(part)] for part in self._parts], strict=True)
+        labelled, meta = batches[id(self._labelled)], self._labelled.meta
+        return [
+            (
+                tuple(sample[place] for sample, place in zip(row, places, strict=True)),
+                own[meta.target_pos],
+                own[meta.tag_pos],
+            )
+            for row, own in zip(rows, labelled, strict=True)
+        ]
+
+    def _take(self, indices: IndexArray) -> tuple[Any, ...]:
+        batches = {id(part): part._take(indices) for part in self._parts}
+        labelled, meta = batches[id(self._labelled)], self._labelled.meta
+        samples = tuple(batches[id(part)][part.meta.sample_pos] for part in self._parts)
+        return samples, labelled[meta.target_pos], labelled[meta.tag_pos]
+
+    def _targets(self, indices: IndexArray) -> npt.NDArray[Any]:
+        return self._labelled._targets(indices)
+
+    def _tags(self, indices: IndexArray) -> npt.NDArray[Any]:
+        return self._labelled._tags(indices)
