@@ -144,10 +144,12 @@ class ChunkReader:
             (document, [(start, blank.getbuffer()) for (start, _), blank in zip(ranges, blanks, strict=True)])
             for (document, ranges), blanks in zip(requests, buffers, strict=True)
         ]
-        errors = self.fill(wanted)
-        for _, targets in wanted:
-            for _, view in targets:
-                view.release()
+        try:
+            errors = self.fill(wanted)
+        finally:
+            for _, targets in wanted:
+                for _, view in targets:
+                    view.release()
         # BytesIO hands out its buffer without a copy once nobody views it.
         return [
             [blank.getvalue() for blank in blanks] if error is None else error
@@ -161,6 +163,19 @@ class ChunkReader:
         flight. Revisions that want the same chunk numbers, as single-chunk files do, share queries.
         """
         placed = [_places(document, targets) for document, targets in requests]
+        try:
+            return self._fill(requests, placed)
+        finally:
+            # An error's traceback keeps all this in a cycle, and CPython 3.12.1 crashed, and 3.13.0 complained, when
+            # the collector frees a BytesIO before the views of it.
+            for places in placed:
+                for parts in places.values():
+                    for _, view in parts:
+                        view.release()
+
+    def _fill(
+        self, requests: Sequence[tuple[Document, Sequence[Target]]], placed: Sequence[Mapping[int, Sequence[Target]]]
+    ) -> list[Exception | None]:
         groups = list(_groups([document for document, _ in requests], placed))
         errors: list[Exception | None] = [None] * len(requests)
         tasks = in_flight([partial(self.fetch, group) for group in groups], self.concurrency)
