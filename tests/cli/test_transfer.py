@@ -6,8 +6,10 @@ import os
 import pytest
 
 from datastack_fs import connect
+from datastack_fs.testing.content import noise
 
-CONTENT = os.urandom(3 << 20)
+CONTENT = noise(3 << 20)
+OTHER_FIRST, OTHER_LAST = (bytes([CONTENT[at] ^ 1]) for at in (0, -1))
 SHA256 = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
 
 
@@ -89,7 +91,7 @@ def test_get_into_a_folder_that_is_not_there(run, birds, here):
 def test_get_of_a_corrupt_resource_fails_and_leaves_nothing(run, birds, here, target):
     path = here / "datasets" / "birds" / "train.h5"
     status = path.stat()
-    path.write_bytes(b"?" + CONTENT[1:])
+    path.write_bytes(OTHER_FIRST + CONTENT[1:])
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     ran = run("get", "birds/train.h5", target, code=1)
     assert SHA256 in ran.err
@@ -131,7 +133,7 @@ def test_cp_of_a_corrupt_resource_keeps_the_old_target(run, birds, here):
     target.set_resource("birds/train.h5", b"old")
     path = here / "datasets" / "birds" / "train.h5"
     status = path.stat()
-    path.write_bytes(CONTENT[:-1] + b"?")
+    path.write_bytes(CONTENT[:-1] + OTHER_LAST)
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     run("cp", "birds/train.h5", "--to", "memory://cli-cp-5", code=1)
     assert target.get_resource("birds/train.h5").read() == b"old"
