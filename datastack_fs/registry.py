@@ -76,11 +76,11 @@ class _Marks:
     magic: tuple[bytes, ...]
 
 
-_ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 _BUILT_IN_MARKS = {
     "hdf5": _Marks((".h5", ".hdf5", ".hdf"), (b"\x89HDF\r\n\x1a\n",)),
     "npy": _Marks((".npy",), (b"\x93NUMPY",)),
-    "npz": _Marks((".npz",), _ZIP),
+    # A zip file, as those of other formats are: its first bytes don't tell.
+    "npz": _Marks((".npz",), ()),
     "safetensors": _Marks((".safetensors",), ()),
     # Two zeros, the code of the type, the number of axes: http://yann.lecun.com/exdb/mnist/
     "idx": _Marks(
@@ -257,11 +257,9 @@ def format_for(resource: StreamedResource, format: str | None = None) -> tuple[s
     resource.seek(position)
     ending = resource.identifier.lower()
     formats = list(_formats())
-    by_ending = [plugin for plugin, marks in formats if ending.endswith(marks.endings)]
-    by_magic = [plugin for plugin, marks in formats if start.startswith(marks.magic)]
-    # Several formats are zip files: among them it is the ending that tells; one without is an archive of files.
-    both = [plugin for plugin in by_magic if plugin in by_ending]
-    found = next(iter([*both, *reversed(by_magic), *by_ending]), None)
+    by_magic = (plugin for plugin, marks in formats if start.startswith(marks.magic))
+    by_ending = (plugin for plugin, marks in formats if ending.endswith(marks.endings))
+    found = next(by_magic, None) or next(by_ending, None)
     if found is None:
         raise UnknownPluginError(
             f"{resource.identifier}: neither its first bytes nor its ending tell a known format; say format=…, one "

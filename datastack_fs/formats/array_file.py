@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datastack_fs.iterators.base import DatasetMeta
+from datastack_fs.iterators.columnar import check_triple
 from datastack_fs.iterators.columns import ArrayColumn, Column, ColumnsDatasetIterator, ConstantColumn
 from datastack_fs.resource import StreamedResource
 
@@ -35,8 +36,7 @@ class ArrayFileDatasetIterator(ColumnsDatasetIterator[tuple[Any, Any, Any]]):
         meta: DatasetMeta | None,
     ) -> None:
         meta = meta or DatasetMeta(resource.identifier, PurePosixPath(resource.identifier).name.partition(".")[0])
-        if sorted(meta.positions) != [0, 1, 2]:
-            raise ValueError(f"positions {meta.positions}: samples here are (sample, target, tag), in any order")
+        check_triple(meta)
         samples = read(resource)
         length = len(samples)
         if isinstance(targets, str):

@@ -11,18 +11,17 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from datastack_fs.errors import DatasetFileCorruptError, DatasetNotFoundError
+from datastack_fs.errors import DatasetFileCorruptError
 from datastack_fs.formats.hdf5_file import HDF5File
 from datastack_fs.formats.hdf5_rows import HDF5Rows
+from datastack_fs.formats.named_arrays import usual_names
 from datastack_fs.iterators.base import DatasetIterator, DatasetMeta
-from datastack_fs.iterators.columnar import constant
+from datastack_fs.iterators.columnar import check_triple, constant
 from datastack_fs.iterators.columns import own
 from datastack_fs.iterators.indices import IndexArray
 from datastack_fs.processes import PerProcess
 from datastack_fs.resource import ResourceInfo, ResourceOpener, StreamedResource
 
-SAMPLE_NAMES: Final = ("samples", "images", "data", "features", "x", "X")
-TARGET_NAMES: Final = ("targets", "labels", "target", "label", "y", "Y")
 CLASS_NAMES: Final = "class_names"
 """Attribute of the targets that names their classes, in order."""
 
@@ -85,8 +84,7 @@ class HDF5DatasetIterator(DatasetIterator[tuple[Any, Any, Any]]):
         if meta is None:
             name = PurePosixPath(resource.identifier).stem
             meta = DatasetMeta(resource.identifier, name, class_names=reader.class_names())
-        if sorted(meta.positions) != [0, 1, 2]:
-            raise ValueError(f"positions {meta.positions}: samples here are (sample, target, tag), in any order")
+        check_triple(meta)
         super().__init__(meta)
 
     def __len__(self) -> int:
@@ -126,7 +124,7 @@ class _Reader:
         self._file = HDF5File(connector.get_resource(info.identifier, info=info))
         with self._file.reading():
             if sample is None:
-                sample, target = _find_names(self._file, info.identifier, target)
+                sample, target = usual_names(self._file.names(), target, info.identifier, "dataset")
             names = (sample, target, tag)
             datasets = [None if name is None else self._file.dataset(name) for name in names]
             remote = self._file.resource is not None
@@ -170,20 +168,6 @@ class _Reader:
             # Never wait for the network inside HDF5: it holds a lock that stops every other file meanwhile.
             resource.prefetch(ranges)
         return [None if rows is None else rows.read(indices) for rows in columns]
-
-
-def _find_names(file: HDF5File, identifier: str, target: str | None) -> tuple[str, str | None]:
-    """The usual names of samples and targets, as far as the file has them."""
-    names = file.names()
-    if target is None:
-        target = next((name for name in TARGET_NAMES if name in names), None)
-    others = [name for name in names if name != target]
-    sample = next((name for name in SAMPLE_NAMES if name in others), others[0] if len(others) == 1 else None)
-    if sample is None:
-        raise DatasetNotFoundError(
-            f"{identifier}: which dataset holds the samples? Say sample=…, one of: {', '.join(others) or 'none here'}"
-        )
-    return sample, target
 
 
 def _listed(rows: npt.NDArray[Any] | None, otherwise: Any, length: int) -> Sequence[Any]:

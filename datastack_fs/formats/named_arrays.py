@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy.typing as npt
 
 from datastack_fs.errors import DatasetFileCorruptError, DatasetNotFoundError
 from datastack_fs.formats.stored_array import StoredArray
 from datastack_fs.iterators.base import DatasetMeta
-from datastack_fs.iterators.columnar import ColumnarDatasetIterator, Names, arranged, constant, names_in
+from datastack_fs.iterators.columnar import ColumnarDatasetIterator, Names, check_triple, constant, names_in, triple
 from datastack_fs.iterators.columns import Column
 from datastack_fs.iterators.indices import IndexArray
 from datastack_fs.iterators.tabular import TARGET_NAMES
 from datastack_fs.resource import Range, StreamedResource
 
 SAMPLE_NAMES: Final = ("samples", "images", "data", "features", "x", "X")
+NamesT = TypeVar("NamesT", str | None, Names | None)
 _MOST_LISTED: Final = 20
 
 
@@ -51,8 +52,7 @@ class NamedArraysDatasetIterator(ColumnarDatasetIterator):
         meta: DatasetMeta | None,
     ) -> None:
         super().__init__(meta or DatasetMeta(resource.identifier, PurePosixPath(resource.identifier).stem))
-        if sorted(self.meta.positions) != [0, 1, 2]:
-            raise ValueError(f"positions {self.meta.positions}: samples here are (sample, target, tag), in any order")
+        check_triple(self.meta)
         self._connector, self._info = resource.connector, resource.info
         if sample is None:
             sample, target = usual_names(names, target, resource.identifier)
@@ -72,14 +72,8 @@ class NamedArraysDatasetIterator(ColumnarDatasetIterator):
         return self._length
 
     def _take(self, indices: IndexArray) -> tuple[Any, ...]:
-        sample, target, tag = self._names
         columns = self._read_arrays(list(self._columns), indices)
-        parts = {
-            self.meta.sample_pos: arranged(sample, columns, constant(None, len(indices))),
-            self.meta.target_pos: arranged(target, columns, constant(None, len(indices))),
-            self.meta.tag_pos: arranged(tag, columns, constant(self.meta.tag, len(indices))),
-        }
-        return parts[0], parts[1], parts[2]
+        return triple(self.meta, self._names, columns, len(indices))
 
     def _targets(self, indices: IndexArray) -> npt.NDArray[Any]:
         target = self._names[1]
@@ -103,22 +97,25 @@ class NamedArraysDatasetIterator(ColumnarDatasetIterator):
         return {name: fetched[name] if name in fetched else array.labels(indices) for name, array in arrays.items()}
 
 
-def usual_names(names: Collection[str], target: Names | None, identifier: str) -> tuple[str, Names | None]:
+def usual_names(
+    names: Collection[str], target: NamesT, identifier: str, kind: str = "array"
+) -> tuple[str, NamesT | str]:
     """The names of samples and targets where a caller says none: ``samples images data features x X``, and so on.
 
     Examples:
         >>> usual_names(["images", "labels", "ids"], None, "birds.npz")
         ('images', 'labels')
     """
+    found: NamesT | str = target
     if target is None:
-        target = next((name for name in TARGET_NAMES if name in names), None)
-    others = [name for name in names if name not in names_in(target)]
+        found = next((name for name in TARGET_NAMES if name in names), target)
+    others = [name for name in names if name not in names_in(found)]
     sample = next((name for name in SAMPLE_NAMES if name in others), others[0] if len(others) == 1 else None)
     if sample is None:
         raise DatasetNotFoundError(
-            f"{identifier}: which array holds the samples? Say sample=…, one of: {_listing(others)}"
+            f"{identifier}: which {kind} holds the samples? Say sample=…, one of: {_listing(others)}"
         )
-    return sample, target
+    return sample, found
 
 
 def _listing(names: Collection[str]) -> str:

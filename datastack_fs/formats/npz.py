@@ -6,6 +6,8 @@ import math
 import struct
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
 
@@ -23,6 +25,17 @@ from datastack_fs.resource import ResourceInfo, ResourceOpener, StreamedResource
 
 MAX_BYTES: Final = 1 << 30
 _ENDING: Final = ".npy"
+_ZIP_ERRORS: Final = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    IndexError,
+    OSError,
+    OverflowError,
+    RuntimeError,  # an encrypted member; NotImplementedError, an unknown compression, is one
+    ValueError,
+)
 _LOCAL_HEADER: Final = struct.Struct("<4s5H3L2H")
 _LOCAL_MAGIC: Final = b"PK\3\4"
 
@@ -83,20 +96,15 @@ class NpzDatasetIterator(NamedArraysDatasetIterator):
         super().__init__(resource, members, open_array, sample=sample, target=target, tag=tag, meta=meta)
 
 
-class _reading:  # noqa: N801 (used as a function)
+@contextmanager
+def _reading(what: str) -> Iterator[None]:
     """Around everything that zipfile does: whatever it raises on a broken file becomes ours."""
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        known = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OSError)
-        known += (struct.error, IndexError, UnicodeError, OverflowError)  # type: ignore[assignment]
-        if isinstance(error, known) and not isinstance(error, DatastackError):
-            raise DatasetFileCorruptError(f"{self._what} can't be read as npz: {error}") from error
+    try:
+        yield
+    except DatastackError:
+        raise
+    except _ZIP_ERRORS as error:
+        raise DatasetFileCorruptError(f"{what} can't be read as npz: {error}") from error
 
 
 def _column(resource: StreamedResource, member: zipfile.ZipInfo, max_bytes: int) -> Column:

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from datastack_fs.iterators.base import DatasetIterator
+from datastack_fs.iterators.base import DatasetIterator, DatasetMeta
 from datastack_fs.iterators.indices import IndexArray
 from datastack_fs.iterators.labels import label_array
 
@@ -76,6 +76,25 @@ def arranged(names: Names | None, columns: Mapping[str, npt.NDArray[Any]], other
     if isinstance(names, Mapping):
         return {key: columns[name] for key, name in names.items()}
     return tuple(columns[name] for name in names)
+
+
+def triple(
+    meta: DatasetMeta, names: Sequence[Names | None], columns: Mapping[str, npt.NDArray[Any]], length: int
+) -> tuple[Any, Any, Any]:
+    """Columns of sample, target and tag by their names, each at its position; a target or tag without is constant."""
+    sample, target, tag = names
+    parts = {
+        meta.sample_pos: arranged(sample, columns, constant(None, length)),
+        meta.target_pos: arranged(target, columns, constant(None, length)),
+        meta.tag_pos: arranged(tag, columns, constant(meta.tag, length)),
+    }
+    return parts[0], parts[1], parts[2]
+
+
+def check_triple(meta: DatasetMeta) -> None:
+    """Refuses positions that are not those of three values."""
+    if sorted(meta.positions) != [0, 1, 2]:
+        raise ValueError(f"positions {meta.positions}: samples here are (sample, target, tag), in any order")
 
 
 def constant(value: Any, length: int) -> npt.NDArray[Any]:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datastack_fs.iterators.base import DatasetIterator, DatasetMeta, SampleT_co
+from datastack_fs.iterators.columnar import constant
 from datastack_fs.iterators.indices import IndexArray
 from datastack_fs.iterators.labels import as_column, label_array
 
@@ -126,9 +127,7 @@ class ConstantColumn(Column):
 
     def column(self, indices: IndexArray) -> Any:
         """An array of the one object."""
-        column = np.empty(len(indices), dtype=object)
-        column.fill(self._constant)
-        return column
+        return constant(self._constant, len(indices))
 
 
 class ColumnsDatasetIterator(DatasetIterator[SampleT_co]):

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy.typing as npt
-
-from datastack_fs.iterators.base import DatasetIterator, check_iterator
+from datastack_fs.iterators.base import DatasetIterator
 from datastack_fs.iterators.columnar import rows_of
+from datastack_fs.iterators.derived import DerivedDatasetIterator
 from datastack_fs.iterators.indices import IndexArray
 from datastack_fs.iterators.labels import as_column
 
 
-class MappedDatasetIterator(DatasetIterator[tuple[Any, ...]]):
+class MappedDatasetIterator(DerivedDatasetIterator[tuple[Any, ...]]):
     """Samples of an iterator after a function; targets and tags stay, and are read without it.
 
     The function is called when a sample is read, each time. Worker processes need one that pickles: a function of a
@@ -35,21 +34,11 @@ class MappedDatasetIterator(DatasetIterator[tuple[Any, ...]]):
     def __init__(
         self, iterator: DatasetIterator[Any], function: Callable[[Any], Any], *, columns: bool = False
     ) -> None:
-        check_iterator(iterator)
         if not callable(function):
             raise TypeError(f"samples are mapped by a function, not by {type(function).__name__}")
-        super().__init__(iterator.meta)
-        self._source = iterator
+        super().__init__(iterator)
         self._function = function
         self._columns = columns
-
-    @property
-    def underlying_iterators(self) -> tuple[DatasetIterator[Any]]:
-        """The iterator that the samples come from."""
-        return (self._source,)
-
-    def __len__(self) -> int:
-        return len(self._source)
 
     def _samples(self, indices: IndexArray) -> list[tuple[Any, ...]]:
         if self._columns:
@@ -69,9 +58,3 @@ class MappedDatasetIterator(DatasetIterator[tuple[Any, ...]]):
         else:
             mapped = as_column([self._function(sample) for sample in rows_of(columns[place])])
         return (*columns[:place], mapped, *columns[place + 1 :])
-
-    def _targets(self, indices: IndexArray) -> npt.NDArray[Any]:
-        return self._source._targets(indices)
-
-    def _tags(self, indices: IndexArray) -> npt.NDArray[Any]:
-        return self._source._tags(indices)

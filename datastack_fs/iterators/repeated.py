@@ -7,11 +7,12 @@ from typing import Any, SupportsIndex
 
 import numpy.typing as npt
 
-from datastack_fs.iterators.base import DatasetIterator, SampleT_co, check_iterator
+from datastack_fs.iterators.base import DatasetIterator, SampleT_co
+from datastack_fs.iterators.derived import DerivedDatasetIterator
 from datastack_fs.iterators.indices import IndexArray
 
 
-class RepeatedDatasetIterator(DatasetIterator[SampleT_co]):
+class RepeatedDatasetIterator(DerivedDatasetIterator[SampleT_co]):
     """All samples of an iterator, several times over; it keeps no indices.
 
     Examples:
@@ -22,17 +23,10 @@ class RepeatedDatasetIterator(DatasetIterator[SampleT_co]):
     """
 
     def __init__(self, iterator: DatasetIterator[SampleT_co], times: SupportsIndex) -> None:
-        check_iterator(iterator)
-        super().__init__(iterator.meta)
-        self._source = iterator
+        super().__init__(iterator)
         self._times = operator.index(times)
         if self._times < 0:
             raise ValueError(f"times must not be negative: {self._times}")
-
-    @property
-    def underlying_iterators(self) -> tuple[DatasetIterator[SampleT_co]]:
-        """The iterator that is repeated."""
-        return (self._source,)
 
     def __len__(self) -> int:
         return len(self._source) * self._times

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from datastack_fs.iterators.base import DatasetMeta
+from datastack_fs.iterators.columnar import check_triple
 from datastack_fs.iterators.columns import (
     ArrayColumn,
     Column,
@@ -42,8 +43,7 @@ class SequenceDatasetIterator(ColumnsDatasetIterator[tuple[Any, Any, Any]]):
         *,
         meta: DatasetMeta = _IN_MEMORY,
     ) -> None:
-        if sorted(meta.positions) != [0, 1, 2]:
-            raise ValueError(f"positions {meta.positions}: samples here are (sample, target, tag), in any order")
+        check_triple(meta)
         first = _column("samples", samples)
         length = len(first)
         named: dict[str, Column] = {"samples": first}

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from datastack_fs.errors import DatasetFileCorruptError, DatasetNotFoundError
 from datastack_fs.iterators.base import DatasetMeta
-from datastack_fs.iterators.columnar import ColumnarDatasetIterator, Names, arranged, constant, names_in
+from datastack_fs.iterators.columnar import ColumnarDatasetIterator, Names, check_triple, constant, names_in, triple
 from datastack_fs.iterators.indices import IndexArray, Indices, as_indices
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ TARGET_NAMES: Final = ("targets", "labels", "target", "label", "y", "Y")
 
 _NUMBER_KINDS = frozenset("biuf")
 _MOST_LISTED = 20
+_VECTOR = "\0vector"  # no column is called that
 
 
 class TabularDatasetIterator(ColumnarDatasetIterator):
@@ -52,8 +53,7 @@ class TabularDatasetIterator(ColumnarDatasetIterator):
         vector: bool = False,
     ) -> None:
         super().__init__(meta)
-        if sorted(meta.positions) != [0, 1, 2]:
-            raise ValueError(f"positions {meta.positions}: samples here are (sample, target, tag), in any order")
+        check_triple(meta)
         self._column_names = tuple(column_names)
         repeated = sorted({name for name in self._column_names if self._column_names.count(name) > 1})
         if repeated:
@@ -92,13 +92,10 @@ class TabularDatasetIterator(ColumnarDatasetIterator):
     def _take(self, indices: IndexArray) -> tuple[Any, ...]:
         names = list(dict.fromkeys(name for each in self._names for name in names_in(each)))
         columns = self._read_columns(names, indices)
-        sample, target, tag = self._names
-        parts = {
-            self.meta.sample_pos: self._vectors(columns) if self._vector else arranged(sample, columns, _NOTHING),
-            self.meta.target_pos: arranged(target, columns, constant(None, len(indices))),
-            self.meta.tag_pos: arranged(tag, columns, constant(self.meta.tag, len(indices))),
-        }
-        return parts[0], parts[1], parts[2]
+        if not self._vector:
+            return triple(self.meta, self._names, columns, len(indices))
+        vectors = {**columns, _VECTOR: self._vectors(columns)}
+        return triple(self.meta, (_VECTOR, *self._names[1:]), vectors, len(indices))
 
     def _targets(self, indices: IndexArray) -> npt.NDArray[Any]:
         target = self._names[1]
@@ -129,6 +126,3 @@ class TabularDatasetIterator(ColumnarDatasetIterator):
         shown = ", ".join(map(repr, self._column_names[:_MOST_LISTED])) or "none"
         more = len(self._column_names) - _MOST_LISTED
         return shown + (f" and {more} more" if more > 0 else "")
-
-
-_NOTHING: npt.NDArray[Any] = np.empty(0)

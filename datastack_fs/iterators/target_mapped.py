@@ -10,11 +10,12 @@ import numpy.typing as npt
 
 from datastack_fs.iterators.base import DatasetIterator, check_iterator
 from datastack_fs.iterators.columnar import rows_of
+from datastack_fs.iterators.derived import DerivedDatasetIterator
 from datastack_fs.iterators.indices import IndexArray
 from datastack_fs.iterators.labels import label_array
 
 
-class TargetMappedDatasetIterator(DatasetIterator[tuple[Any, ...]]):
+class TargetMappedDatasetIterator(DerivedDatasetIterator[tuple[Any, ...]]):
     """Samples of an iterator with new targets; samples are not read to get them.
 
     Args:
@@ -48,19 +49,10 @@ class TargetMappedDatasetIterator(DatasetIterator[tuple[Any, ...]]):
             )
         new = list(mapping.values())
         names = tuple(dict.fromkeys(new)) if all(isinstance(target, str) for target in new) else None
-        super().__init__(iterator.meta.replace(class_names=names))
-        self._source = iterator
+        super().__init__(iterator, iterator.meta.replace(class_names=names))
         self._mapping = {
             numbers.get(key, key): target if names is None else names.index(target) for key, target in mapping.items()
         }
-
-    @property
-    def underlying_iterators(self) -> tuple[DatasetIterator[Any]]:
-        """The iterator that the samples come from."""
-        return (self._source,)
-
-    def __len__(self) -> int:
-        return len(self._source)
 
     def _samples(self, indices: IndexArray) -> list[tuple[Any, ...]]:
         place = self.meta.target_pos
@@ -77,9 +69,6 @@ class TargetMappedDatasetIterator(DatasetIterator[tuple[Any, ...]]):
 
     def _targets(self, indices: IndexArray) -> npt.NDArray[Any]:
         return self._mapped(self._source._targets(indices))
-
-    def _tags(self, indices: IndexArray) -> npt.NDArray[Any]:
-        return self._source._tags(indices)
 
     def _mapped(self, targets: Any) -> npt.NDArray[Any]:
         plain = [target.item() if isinstance(target, np.generic) else target for target in targets]

@@ -214,7 +214,7 @@ def test_a_sample_named_alone_has_no_targets(memory):
 
 def test_what_cannot_be_guessed_is_asked_for(memory):
     data = content(lambda file: file.update({"left": [1], "right": [2]}))
-    with pytest.raises(DatasetNotFoundError, match=r"sample=…, one of: left, right"):
+    with pytest.raises(DatasetNotFoundError, match=r"sample=…, one of: 'left', 'right'"):
         HDF5DatasetIterator(stored(memory, data))
 
 

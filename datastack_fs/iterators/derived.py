@@ -1,0 +1,33 @@
+"""What iterators share that change samples or targets of another one, each at its place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy.typing as npt
+
+from datastack_fs.iterators.base import DatasetIterator, DatasetMeta, SampleT_co, check_iterator
+from datastack_fs.iterators.indices import IndexArray
+
+
+class DerivedDatasetIterator(DatasetIterator[SampleT_co]):
+    """As many samples as another iterator has, with its targets and tags where a subclass says nothing else."""
+
+    def __init__(self, iterator: DatasetIterator[Any], meta: DatasetMeta | None = None) -> None:
+        check_iterator(iterator)
+        super().__init__(meta or iterator.meta)
+        self._source = iterator
+
+    @property
+    def underlying_iterators(self) -> tuple[DatasetIterator[Any]]:
+        """The iterator that it is made of."""
+        return (self._source,)
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def _targets(self, indices: IndexArray) -> npt.NDArray[Any]:
+        return self._source._targets(indices)
+
+    def _tags(self, indices: IndexArray) -> npt.NDArray[Any]:
+        return self._source._tags(indices)
