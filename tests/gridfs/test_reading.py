@@ -7,6 +7,7 @@ import pickle
 import random
 import subprocess
 import sys
+import threading
 
 import gridfs
 import pytest
@@ -275,12 +276,13 @@ def test_a_reader_keeps_its_revision_or_says_that_it_is_gone(small):
 def test_reading_by_name_goes_on_with_the_next_revision(small):
     """A revision that goes between the look at its files document and that at its chunks is no missing file."""
     small.pipe({"x": b"1" * 5000, "y": b"y"})
-    fetch, times = small.chunks.fetch, []
+    fetch, times, one_by_one = small.chunks.fetch, [], threading.Lock()
 
     def overtaken(group):
-        if len(times) < 2:
-            times.append(1)
-            small.pipe_file("x", str(len(times) + 1).encode() * 5000)
+        with one_by_one:  # groups are fetched in threads
+            if len(times) < 2:
+                times.append(1)
+                small.pipe_file("x", str(len(times) + 1).encode() * 5000)
         return fetch(group)
 
     small.chunks.fetch = overtaken
