@@ -10,6 +10,6 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell leaves it fo
 pytest.register_assert_rewrite("datastack_fs.testing")  # its asserts show their values, as the tests' own do
 
 from harness.fixtures import fake_gcs, mongod, seaweed, web_server  # noqa: E402
-from harness.stores import store  # noqa: E402
+from harness.stores import local_store, store  # noqa: E402
 
-__all__ = ["fake_gcs", "mongod", "seaweed", "store", "web_server"]
+__all__ = ["fake_gcs", "local_store", "mongod", "seaweed", "store", "web_server"]

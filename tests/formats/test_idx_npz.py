@@ -28,8 +28,8 @@ def stored(connector=None, **contents):
 
 class TestIDX(DatasetIteratorTests):
     @pytest.fixture
-    def iterator(self, store):
-        connector = stored(store, images=idx.saved(IMAGES), labels=idx.saved(LABELS))
+    def iterator(self, local_store):
+        connector = stored(local_store, images=idx.saved(IMAGES), labels=idx.saved(LABELS))
         return open_dataset("images", storage=connector, targets="labels")
 
     @pytest.fixture
@@ -39,8 +39,8 @@ class TestIDX(DatasetIteratorTests):
 
 class TestNpz(DatasetIteratorTests):
     @pytest.fixture
-    def iterator(self, store):
-        connector = stored(store, a=npz.saved())
+    def iterator(self, local_store):
+        connector = stored(local_store, a=npz.saved())
         return open_dataset("a", storage=connector, format="npz", target="labels", tag="labels", sample="images")
 
     @pytest.fixture

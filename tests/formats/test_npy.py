@@ -8,7 +8,7 @@ from contextlib import suppress
 import numpy as np
 import pytest
 
-from datastack_fs.connectors import FileStorageConnector, MemoryStorageConnector
+from datastack_fs.connectors import FileStorageConnector
 from datastack_fs.errors import DatasetFileCorruptError, ResourceChangedError
 from datastack_fs.formats.npy import NpyDatasetIterator
 from datastack_fs.iterators import DatasetMeta
@@ -26,21 +26,16 @@ def content(array, **options):
     return stream.getvalue()
 
 
-@pytest.fixture(params=["file", "memory"])
-def local_store(request, tmp_path):
-    return FileStorageConnector(tmp_path) if request.param == "file" else MemoryStorageConnector(request.node.nodeid)
-
-
 def stored(store, data, name="a.npy"):
     store.set_resource(name, data)
     return store.get_resource(name)
 
 
-class TestOnEveryStore(DatasetIteratorTests):
+class TestWithAFileOfTargets(DatasetIteratorTests):
     @pytest.fixture
-    def iterator(self, store):
-        labels = stored(store, content(LABELS), "labels.npy")
-        return NpyDatasetIterator(stored(store, content(IMAGES)), targets=labels)
+    def iterator(self, local_store):
+        labels = stored(local_store, content(LABELS), "labels.npy")
+        return NpyDatasetIterator(stored(local_store, content(IMAGES)), targets=labels)
 
     @pytest.fixture
     def expected(self):

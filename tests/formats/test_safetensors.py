@@ -22,10 +22,10 @@ def opened(content, connector=None, **options):
     return SafetensorsDatasetIterator(connector.get_resource("a.safetensors"), **options)
 
 
-class TestOnEveryStore(DatasetIteratorTests):
+class TestSafetensors(DatasetIteratorTests):
     @pytest.fixture
-    def iterator(self, store):
-        return opened(saved({"images": IMAGES, "labels": LABELS}), store)
+    def iterator(self, local_store):
+        return opened(saved({"images": IMAGES, "labels": LABELS}), local_store)
 
     @pytest.fixture
     def expected(self):

@@ -95,3 +95,9 @@ def tarred(contents: Mapping[str, bytes]) -> bytes:
 def store(request: pytest.FixtureRequest) -> StorageConnector:
     """A connector of an empty store, of each kind in turn."""
     return empty_store(request.param, request)
+
+
+@pytest.fixture(params=["file", "memory"])
+def local_store(request: pytest.FixtureRequest) -> StorageConnector:
+    """An empty store whose files are read by path, and one that is read by ranges, as every remote store is."""
+    return empty_store(request.param, request)
