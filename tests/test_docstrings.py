@@ -39,6 +39,7 @@ VOCABULARY = {
     "ResourceInfo",
     "Retriever",
     "S3StorageConnector",
+    "SampledDatasetIterator",
     "SequenceDatasetIterator",
     "ShuffledDatasetIterator",
     "StorageConnector",
@@ -54,7 +55,7 @@ VOCABULARY = {
 }
 """The public names of the design, the seed's among them."""
 
-METHODS = "take targets tags __getitems__ view shuffle map map_targets filter zip repeat in_memory __add__".split()  # noqa: SIM905
+METHODS = "take targets tags __getitems__ view shuffle sample map map_targets filter zip repeat in_memory __add__".split()  # noqa: SIM905
 
 
 def modules():

@@ -11,6 +11,7 @@ from datastack_fs.iterators.in_memory import InMemoryDatasetIterator
 from datastack_fs.iterators.indices import IndexArray, Indices
 from datastack_fs.iterators.mapped import MappedDatasetIterator
 from datastack_fs.iterators.repeated import RepeatedDatasetIterator
+from datastack_fs.iterators.sampled import SampledDatasetIterator
 from datastack_fs.iterators.sequence import SequenceDatasetIterator
 from datastack_fs.iterators.shuffled import ShuffledDatasetIterator
 from datastack_fs.iterators.target_mapped import TargetMappedDatasetIterator
@@ -29,6 +30,7 @@ __all__ = [
     "Indices",
     "MappedDatasetIterator",
     "RepeatedDatasetIterator",
+    "SampledDatasetIterator",
     "SequenceDatasetIterator",
     "ShuffledDatasetIterator",
     "TargetMappedDatasetIterator",

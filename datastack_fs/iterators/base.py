@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Generic, SupportsIndex, TypeVar, overload
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from datastack_fs.iterators.in_memory import InMemoryDatasetIterator
     from datastack_fs.iterators.mapped import MappedDatasetIterator
     from datastack_fs.iterators.repeated import RepeatedDatasetIterator
+    from datastack_fs.iterators.sampled import SampledDatasetIterator
     from datastack_fs.iterators.shuffled import ShuffledDatasetIterator
     from datastack_fs.iterators.target_mapped import TargetMappedDatasetIterator
     from datastack_fs.iterators.view import DatasetIteratorView
@@ -327,6 +328,27 @@ class DatasetIterator(ABC, Generic[SampleT_co]):
         from datastack_fs.iterators.shuffled import ShuffledDatasetIterator
 
         return ShuffledDatasetIterator(self, seed, epoch)
+
+    def sample(
+        self,
+        count: int,
+        *,
+        seed: int,
+        weights: Sequence[float] | npt.NDArray[Any] | str | None = None,
+        epoch: int = 0,
+        replace: bool = True,
+    ) -> SampledDatasetIterator[SampleT_co]:
+        """Samples drawn at random as seed and epoch decide, by weight; ``"balanced"`` draws every class alike.
+
+        Examples:
+            >>> from datastack_fs.iterators import SequenceDatasetIterator
+            >>> letters = SequenceDatasetIterator(["a", "b", "c", "d"], [0, 0, 0, 1])
+            >>> sorted(letters.sample(1000, seed=1, weights="balanced").targets().tolist()).index(1)
+            507
+        """
+        from datastack_fs.iterators.sampled import SampledDatasetIterator
+
+        return SampledDatasetIterator(self, count, seed=seed, weights=weights, epoch=epoch, replace=replace)
 
     def map(self, function: Callable[[Any], Any], *, columns: bool = False) -> MappedDatasetIterator:
         """The samples after a function; with ``columns`` it gets a whole batch, as ``take`` gives it.

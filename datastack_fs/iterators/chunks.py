@@ -7,6 +7,7 @@ from typing import Any, Final, TypeVar
 import numpy as np
 
 from datastack_fs.iterators.indices import IndexArray
+from datastack_fs.iterators.selections import Selection, looked_up
 
 MAX_SAMPLES: Final = 1024
 MAX_BYTES: Final = 16 << 20
@@ -15,7 +16,7 @@ _GROWTH: Final = 4
 SampleT = TypeVar("SampleT", bound=tuple[Any, ...])
 
 
-def read_in_chunks(read: Callable[[IndexArray], list[SampleT]], indices: IndexArray | range) -> Iterator[list[SampleT]]:
+def read_in_chunks(read: Callable[[IndexArray], list[SampleT]], indices: Selection) -> Iterator[list[SampleT]]:
     """Yields the samples in lists: first one alone, so that it comes at once, then more and more.
 
     A list holds at most ``MAX_SAMPLES``, and about ``MAX_BYTES`` judged by the list before it.
@@ -28,7 +29,7 @@ def read_in_chunks(read: Callable[[IndexArray], list[SampleT]], indices: IndexAr
     start, size = 0, 1
     while start < len(indices):
         part = indices[start : start + size]
-        samples = read(np.arange(part.start, part.stop) if isinstance(part, range) else part)
+        samples = read(looked_up(part, np.arange(len(part))))
         start += size
         largest = max(approximate_bytes(samples[0]), approximate_bytes(samples[-1]), 1)
         size = max(1, min(size * _GROWTH, MAX_SAMPLES, MAX_BYTES // largest))

@@ -18,6 +18,7 @@ from datastack_fs.errors import DatasetFileCorruptError
 from datastack_fs.iterators.base import DatasetIterator
 from datastack_fs.iterators.index_map import source_of
 from datastack_fs.iterators.indices import IndexArray
+from datastack_fs.iterators.selections import Selection, looked_up
 from datastack_fs.iterators.splits_fingerprint import Fingerprint, StoredPart
 from datastack_fs.iterators.view import DatasetIteratorView
 
@@ -129,11 +130,11 @@ def _read(view: Any, source: DatasetIterator[Any]) -> Any:
     return DatasetIteratorView(source, _unpacked(view), dict(view["tags"]))
 
 
-def _packed(indices: IndexArray | None) -> dict[str, Any]:
+def _packed(indices: Selection | None) -> dict[str, Any]:
     """Indices as the steps from one to the next, in the narrowest integers, compressed."""
     if indices is None:
         raise TypeError("a view that reads in its own way has no indices to save")
-    steps = np.diff(indices, prepend=0)
+    steps = np.diff(looked_up(indices, np.arange(len(indices))), prepend=0)
     widest = max(abs(int(steps.min(initial=0))), abs(int(steps.max(initial=0))))
     width = next(width for width in _WIDTHS if widest <= np.iinfo(width).max)
     packed = base64.b64encode(zlib.compress(steps.astype(width).tobytes(), 9)).decode()

@@ -110,8 +110,8 @@ def test_indices_are_arrays_however_deep_the_stack(depth):
     finally:
         tracemalloc.stop()
     assert stack.underlying_iterators == (leaf,)
-    assert kept < 1.2 * 8 * length  # a list of ints would be 36 bytes each
-    assert peak < 5 * 8 * length
+    assert kept < 1.2 * 4 * length  # a list of ints would be 36 bytes each
+    assert peak < 10 * 4 * length
 
 
 def test_iterating_a_long_stack_makes_no_second_index():

@@ -138,7 +138,7 @@ def test_the_order_of_a_seed_and_an_epoch_is_for_ever():
 @pytest.mark.parametrize("length", [0, 1, 2, 3, 1000])
 def test_an_order_is_a_permutation(length):
     order = permutation(length, 3, 4)
-    assert order.dtype == np.int64
+    assert order.dtype == np.int32
     assert sorted(order.tolist()) == list(range(length))
 
 
