@@ -6,6 +6,7 @@ Iterators know nothing of storage. Views and shuffles move integers; leaves move
 from datastack_fs.iterators.base import DatasetIterator, DatasetMeta
 from datastack_fs.iterators.columnar import ColumnarDatasetIterator
 from datastack_fs.iterators.combined import CombinedDatasetIterator
+from datastack_fs.iterators.encoded import FeatureEncodedDatasetIterator
 from datastack_fs.iterators.filtered import FilteredDatasetIterator
 from datastack_fs.iterators.in_memory import InMemoryDatasetIterator
 from datastack_fs.iterators.indices import IndexArray, Indices
@@ -24,6 +25,7 @@ __all__ = [
     "DatasetIterator",
     "DatasetIteratorView",
     "DatasetMeta",
+    "FeatureEncodedDatasetIterator",
     "FilteredDatasetIterator",
     "InMemoryDatasetIterator",
     "IndexArray",

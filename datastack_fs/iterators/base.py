@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from datastack_fs.iterators.combined import CombinedDatasetIterator
+    from datastack_fs.iterators.encoded import FeatureEncodedDatasetIterator, Transformer
+    from datastack_fs.iterators.encoders import Encoder
+    from datastack_fs.iterators.encoding import Encoding
     from datastack_fs.iterators.filtered import FilteredDatasetIterator
     from datastack_fs.iterators.in_memory import InMemoryDatasetIterator
     from datastack_fs.iterators.mapped import MappedDatasetIterator
@@ -376,6 +379,21 @@ class DatasetIterator(ABC, Generic[SampleT_co]):
         from datastack_fs.iterators.target_mapped import TargetMappedDatasetIterator
 
         return TargetMappedDatasetIterator(self, mapping)
+
+    def encode(self, encoding: Encoding | Encoder | Transformer) -> FeatureEncodedDatasetIterator:
+        """The samples and targets as an encoding makes them, which was fitted on the training split.
+
+        Examples:
+            >>> from datastack_fs import fit_encoding
+            >>> from datastack_fs.iterators import SequenceDatasetIterator
+            >>> numbers = SequenceDatasetIterator(np.array([1.0, 2.0, 3.0, 9.0]))
+            >>> train, test = numbers[:3], numbers[3:]
+            >>> test.encode(fit_encoding(train, "min-max")).take([0])[0].tolist()
+            [4.0]
+        """
+        from datastack_fs.iterators.encoded import FeatureEncodedDatasetIterator
+
+        return FeatureEncodedDatasetIterator(self, encoding)
 
     def filter(self, predicate: Callable[[Any], Any], *, on: str = "target") -> FilteredDatasetIterator[SampleT_co]:
         """The samples whose target (or sample, with ``on="sample"``) a predicate lets pass.
