@@ -144,6 +144,10 @@ class DatasetIterator(ABC, Generic[SampleT_co]):
         """
         return tuple(as_column(values) for values in zip(*self._read(indices), strict=True))
 
+    def _is_columnar(self) -> bool:
+        """Whether samples are nothing but the rows of what ``_take`` gives, with the same types in every batch."""
+        return False
+
     def _targets(self, indices: IndexArray) -> npt.NDArray[Any]:
         """Reads labels; indices as for ``_samples``, but there may be none.
 
@@ -431,8 +435,10 @@ class DatasetIterator(ABC, Generic[SampleT_co]):
 
         return RepeatedDatasetIterator(self, times)
 
-    def in_memory(self, max_bytes: int | None = None) -> InMemoryDatasetIterator[SampleT_co]:
-        """All samples, read now and kept in memory; refused when they need more than ``max_bytes``.
+    def in_memory(
+        self, max_bytes: int | None = None, progress: bool | None = None
+    ) -> InMemoryDatasetIterator[SampleT_co]:
+        """All samples, read now (with a bar on a terminal) and kept; refused when they need more than ``max_bytes``.
 
         Examples:
             >>> from datastack_fs.iterators import SequenceDatasetIterator
@@ -441,7 +447,7 @@ class DatasetIterator(ABC, Generic[SampleT_co]):
         """
         from datastack_fs.iterators.in_memory import InMemoryDatasetIterator
 
-        return InMemoryDatasetIterator(self, max_bytes)
+        return InMemoryDatasetIterator(self, max_bytes, progress)
 
     def __add__(self, other: DatasetIterator[_OtherT]) -> CombinedDatasetIterator[SampleT_co | _OtherT]:
         """The samples of this one, then those of the other.

@@ -57,6 +57,9 @@ class FeatureEncodedDatasetIterator(DerivedDatasetIterator[tuple[Any, ...]]):
     def _samples(self, indices: IndexArray) -> list[tuple[Any, ...]]:
         return list(zip(*map(rows_of, self._take(indices)), strict=True))
 
+    def _is_columnar(self) -> bool:
+        return self._source._is_columnar()
+
     def _take(self, indices: IndexArray) -> tuple[Any, ...]:
         meta = self.meta
         columns = list(self._source._take(indices))

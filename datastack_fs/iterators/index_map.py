@@ -52,6 +52,9 @@ class IndexMapDatasetIterator(DatasetIterator[SampleT_co]):
     def _take(self, indices: IndexArray) -> tuple[Any, ...]:
         return self._source._take(looked_up(self._indices, indices))
 
+    def _is_columnar(self) -> bool:
+        return self._is_plain() and self._source._is_columnar()
+
     def _targets(self, indices: IndexArray) -> npt.NDArray[Any]:
         return self._source._targets(looked_up(self._indices, indices))
 
