@@ -14,7 +14,7 @@ from datastack_fs.iterators import (
     ShuffledDatasetIterator,
 )
 from datastack_fs.iterators.labels import join_labels, label_array
-from datastack_fs.iterators.shuffled import permutation
+from datastack_fs.iterators.orders import permutation
 from harness.leaves import OneByOneLeaf, RecordingLeaf
 
 LETTERS = SequenceDatasetIterator(["a", "b", "c", "d"], [0, 1, 0, 1], meta=DatasetMeta("letters", "letters"))
