@@ -28,6 +28,7 @@ VOCABULARY = {
     "HTTPRetriever",
     "HTTPStorageConnector",
     "InMemoryDatasetIterator",
+    "FeatureEncodedDatasetIterator",
     "FilteredDatasetIterator",
     "MappedDatasetIterator",
     "MemoryStorageConnector",
@@ -39,22 +40,28 @@ VOCABULARY = {
     "ResourceInfo",
     "Retriever",
     "S3StorageConnector",
+    "SampledDatasetIterator",
     "SequenceDatasetIterator",
     "ShuffledDatasetIterator",
     "StorageConnector",
     "StreamedResource",
     "connect",
+    "fit_encoding",
     "k_fold",
     "load_dataset",
     "nested_k_fold",
     "open_dataset",
     "open_resource",
     "random_split",
+    "save_encoding",
     "stratified_split",
 }
 """The public names of the design, the seed's among them."""
 
-METHODS = "take targets tags __getitems__ view shuffle map map_targets filter zip repeat in_memory __add__".split()  # noqa: SIM905
+METHODS = [
+    *("take", "targets", "tags", "__getitems__", "view", "shuffle", "sample", "map", "map_targets", "encode", "filter"),
+    *("zip", "repeat", "in_memory", "__add__"),
+]
 
 
 def modules():

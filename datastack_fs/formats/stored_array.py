@@ -41,6 +41,8 @@ class StoredArray(Column):
         [[6, 7], [2, 3]]
     """
 
+    keeps_types = True
+
     def __init__(self, resource: StreamedResource, shape: tuple[int, ...], dtype: np.dtype[Any], offset: int) -> None:
         self._connector: ResourceOpener = resource.connector
         self._info: ResourceInfo = resource.info
@@ -129,6 +131,8 @@ class LoadedArray(Column):
         length: how many rows there are.
         reason: why it is loaded, said as a warning in the process where that happens first.
     """
+
+    keeps_types = True
 
     def __init__(self, load: Callable[[], npt.NDArray[Any]], length: int, reason: str) -> None:
         self._arrays = PerProcess(partial(_load, load, reason))

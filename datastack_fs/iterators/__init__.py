@@ -6,11 +6,13 @@ Iterators know nothing of storage. Views and shuffles move integers; leaves move
 from datastack_fs.iterators.base import DatasetIterator, DatasetMeta
 from datastack_fs.iterators.columnar import ColumnarDatasetIterator
 from datastack_fs.iterators.combined import CombinedDatasetIterator
+from datastack_fs.iterators.encoded import FeatureEncodedDatasetIterator
 from datastack_fs.iterators.filtered import FilteredDatasetIterator
 from datastack_fs.iterators.in_memory import InMemoryDatasetIterator
 from datastack_fs.iterators.indices import IndexArray, Indices
 from datastack_fs.iterators.mapped import MappedDatasetIterator
 from datastack_fs.iterators.repeated import RepeatedDatasetIterator
+from datastack_fs.iterators.sampled import SampledDatasetIterator
 from datastack_fs.iterators.sequence import SequenceDatasetIterator
 from datastack_fs.iterators.shuffled import ShuffledDatasetIterator
 from datastack_fs.iterators.target_mapped import TargetMappedDatasetIterator
@@ -23,12 +25,14 @@ __all__ = [
     "DatasetIterator",
     "DatasetIteratorView",
     "DatasetMeta",
+    "FeatureEncodedDatasetIterator",
     "FilteredDatasetIterator",
     "InMemoryDatasetIterator",
     "IndexArray",
     "Indices",
     "MappedDatasetIterator",
     "RepeatedDatasetIterator",
+    "SampledDatasetIterator",
     "SequenceDatasetIterator",
     "ShuffledDatasetIterator",
     "TargetMappedDatasetIterator",

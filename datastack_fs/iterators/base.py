@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Generic, SupportsIndex, TypeVar, overload
 
@@ -20,10 +20,14 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from datastack_fs.iterators.combined import CombinedDatasetIterator
+    from datastack_fs.iterators.encoded import FeatureEncodedDatasetIterator, Transformer
+    from datastack_fs.iterators.encoders import Encoder
+    from datastack_fs.iterators.encoding import Encoding
     from datastack_fs.iterators.filtered import FilteredDatasetIterator
     from datastack_fs.iterators.in_memory import InMemoryDatasetIterator
     from datastack_fs.iterators.mapped import MappedDatasetIterator
     from datastack_fs.iterators.repeated import RepeatedDatasetIterator
+    from datastack_fs.iterators.sampled import SampledDatasetIterator
     from datastack_fs.iterators.shuffled import ShuffledDatasetIterator
     from datastack_fs.iterators.target_mapped import TargetMappedDatasetIterator
     from datastack_fs.iterators.view import DatasetIteratorView
@@ -139,6 +143,10 @@ class DatasetIterator(ABC, Generic[SampleT_co]):
         This default makes them of samples: write it wherever data is columns already (see ``ColumnarDatasetIterator``).
         """
         return tuple(as_column(values) for values in zip(*self._read(indices), strict=True))
+
+    def _is_columnar(self) -> bool:
+        """Whether samples are nothing but the rows of what ``_take`` gives, with the same types in every batch."""
+        return False
 
     def _targets(self, indices: IndexArray) -> npt.NDArray[Any]:
         """Reads labels; indices as for ``_samples``, but there may be none.
@@ -328,6 +336,27 @@ class DatasetIterator(ABC, Generic[SampleT_co]):
 
         return ShuffledDatasetIterator(self, seed, epoch)
 
+    def sample(
+        self,
+        count: int,
+        *,
+        seed: int,
+        weights: Sequence[float] | npt.NDArray[Any] | str | None = None,
+        epoch: int = 0,
+        replace: bool = True,
+    ) -> SampledDatasetIterator[SampleT_co]:
+        """Samples drawn at random as seed and epoch decide, by weight; ``"balanced"`` draws every class alike.
+
+        Examples:
+            >>> from datastack_fs.iterators import SequenceDatasetIterator
+            >>> letters = SequenceDatasetIterator(["a", "b", "c", "d"], [0, 0, 0, 1])
+            >>> sorted(letters.sample(1000, seed=1, weights="balanced").targets().tolist()).index(1)
+            507
+        """
+        from datastack_fs.iterators.sampled import SampledDatasetIterator
+
+        return SampledDatasetIterator(self, count, seed=seed, weights=weights, epoch=epoch, replace=replace)
+
     def map(self, function: Callable[[Any], Any], *, columns: bool = False) -> MappedDatasetIterator:
         """The samples after a function; with ``columns`` it gets a whole batch, as ``take`` gives it.
 
@@ -354,6 +383,21 @@ class DatasetIterator(ABC, Generic[SampleT_co]):
         from datastack_fs.iterators.target_mapped import TargetMappedDatasetIterator
 
         return TargetMappedDatasetIterator(self, mapping)
+
+    def encode(self, encoding: Encoding | Encoder | Transformer) -> FeatureEncodedDatasetIterator:
+        """The samples and targets as an encoding makes them, which was fitted on the training split.
+
+        Examples:
+            >>> from datastack_fs import fit_encoding
+            >>> from datastack_fs.iterators import SequenceDatasetIterator
+            >>> numbers = SequenceDatasetIterator(np.array([1.0, 2.0, 3.0, 9.0]))
+            >>> train, test = numbers[:3], numbers[3:]
+            >>> test.encode(fit_encoding(train, "min-max")).take([0])[0].tolist()
+            [4.0]
+        """
+        from datastack_fs.iterators.encoded import FeatureEncodedDatasetIterator
+
+        return FeatureEncodedDatasetIterator(self, encoding)
 
     def filter(self, predicate: Callable[[Any], Any], *, on: str = "target") -> FilteredDatasetIterator[SampleT_co]:
         """The samples whose target (or sample, with ``on="sample"``) a predicate lets pass.
@@ -391,8 +435,10 @@ class DatasetIterator(ABC, Generic[SampleT_co]):
 
         return RepeatedDatasetIterator(self, times)
 
-    def in_memory(self, max_bytes: int | None = None) -> InMemoryDatasetIterator[SampleT_co]:
-        """All samples, read now and kept in memory; refused when they need more than ``max_bytes``.
+    def in_memory(
+        self, max_bytes: int | None = None, progress: bool | None = None
+    ) -> InMemoryDatasetIterator[SampleT_co]:
+        """All samples, read now (with a bar on a terminal) and kept; refused when they need more than ``max_bytes``.
 
         Examples:
             >>> from datastack_fs.iterators import SequenceDatasetIterator
@@ -401,7 +447,7 @@ class DatasetIterator(ABC, Generic[SampleT_co]):
         """
         from datastack_fs.iterators.in_memory import InMemoryDatasetIterator
 
-        return InMemoryDatasetIterator(self, max_bytes)
+        return InMemoryDatasetIterator(self, max_bytes, progress)
 
     def __add__(self, other: DatasetIterator[_OtherT]) -> CombinedDatasetIterator[SampleT_co | _OtherT]:
         """The samples of this one, then those of the other.

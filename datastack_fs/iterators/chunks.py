@@ -7,15 +7,17 @@ from typing import Any, Final, TypeVar
 import numpy as np
 
 from datastack_fs.iterators.indices import IndexArray
+from datastack_fs.iterators.selections import Selection, looked_up
 
 MAX_SAMPLES: Final = 1024
 MAX_BYTES: Final = 16 << 20
+MAX_ROWS: Final = 1 << 16
 _GROWTH: Final = 4
 
 SampleT = TypeVar("SampleT", bound=tuple[Any, ...])
 
 
-def read_in_chunks(read: Callable[[IndexArray], list[SampleT]], indices: IndexArray | range) -> Iterator[list[SampleT]]:
+def read_in_chunks(read: Callable[[IndexArray], list[SampleT]], indices: Selection) -> Iterator[list[SampleT]]:
     """Yields the samples in lists: first one alone, so that it comes at once, then more and more.
 
     A list holds at most ``MAX_SAMPLES``, and about ``MAX_BYTES`` judged by the list before it.
@@ -28,12 +30,37 @@ def read_in_chunks(read: Callable[[IndexArray], list[SampleT]], indices: IndexAr
     start, size = 0, 1
     while start < len(indices):
         part = indices[start : start + size]
-        samples = read(np.arange(part.start, part.stop) if isinstance(part, range) else part)
+        samples = read(looked_up(part, np.arange(len(part))))
         start += size
-        largest = max(approximate_bytes(samples[0]), approximate_bytes(samples[-1]), 1)
-        size = max(1, min(size * _GROWTH, MAX_SAMPLES, MAX_BYTES // largest))
+        largest = max(approximate_bytes(samples[0]), approximate_bytes(samples[-1]))
+        size = _next_size(size, MAX_SAMPLES, largest)
         yield samples
         del samples  # else two lists are in memory while the next is read
+
+
+def columns_in_chunks(
+    take: Callable[[IndexArray], tuple[Any, ...]], selection: Selection
+) -> Iterator[tuple[int, tuple[Any, ...]]]:
+    """Yields columns as ``take`` gives them, each time with their number of rows; first one row, then more and more.
+
+    At most ``MAX_ROWS``, and about ``MAX_BYTES`` judged by the columns before.
+
+    Examples:
+        >>> [rows for rows, _ in columns_in_chunks(lambda indices: (indices,), range(30))]
+        [1, 4, 16, 9]
+    """
+    start, size = 0, 1
+    while start < len(selection):
+        part = selection[start : start + size]
+        columns = take(looked_up(part, np.arange(len(part))))
+        start += size
+        size = _next_size(size, MAX_ROWS, approximate_bytes(columns) // len(part))
+        yield len(part), columns
+        del columns
+
+
+def _next_size(size: int, most: int, bytes_each: int) -> int:
+    return max(1, min(size * _GROWTH, most, MAX_BYTES // max(1, bytes_each)))
 
 
 def approximate_bytes(value: Any) -> int:

@@ -38,6 +38,9 @@ class ColumnarDatasetIterator(DatasetIterator[tuple[Any, Any, Any]]):
         columns = [rows_of(column) for column in self._take(indices)]
         return list(zip(*columns, strict=True))
 
+    def _is_columnar(self) -> bool:
+        return type(self)._samples is ColumnarDatasetIterator._samples
+
     def _targets(self, indices: IndexArray) -> npt.NDArray[Any]:
         return label_array(rows_of(self._take(indices)[self.meta.target_pos]))
 

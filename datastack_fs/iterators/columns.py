@@ -1,7 +1,7 @@
 """Samples that are in memory, kept by position: all samples, all targets, all tags."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,12 @@ class Column(ABC):
     """One position of all samples.
 
     Arrays are handed out as copies, so that a caller who changes one in place changes only their own.
+
+    Attributes:
+        keeps_types: whether ``value`` gives just what stands in the row of ``column``, also its type.
     """
+
+    keeps_types: bool = False
 
     @abstractmethod
     def __len__(self) -> int:
@@ -48,6 +53,8 @@ class ArrayColumn(Column):
         >>> column.value(2).tolist(), [row.tolist() for row in column.values(np.array([1, 0]))]
         ([4, 5], [[2, 3], [0, 1]])
     """
+
+    keeps_types = True
 
     def __init__(self, array: npt.NDArray[Any]) -> None:
         self._array = array
@@ -110,6 +117,8 @@ class ConstantColumn(Column):
         ['train', 'train']
     """
 
+    keeps_types = True
+
     def __init__(self, constant: Any, length: int) -> None:
         self._constant = constant
         self._length = length
@@ -128,6 +137,41 @@ class ConstantColumn(Column):
     def column(self, indices: IndexArray) -> Any:
         """An array of the one object."""
         return constant(self._constant, len(indices))
+
+
+class PartedColumn(Column):
+    """Mappings or tuples of what stands in several columns.
+
+    Examples:
+        >>> column = PartedColumn(dict, {"x": ArrayColumn(np.array([1, 2]))}, length=2)
+        >>> column.value(1), column.column(np.array([1, 0]))
+        ({'x': np.int64(2)}, {'x': array([2, 1])})
+    """
+
+    def __init__(self, kind: type, parts: Mapping[Any, Column], length: int) -> None:
+        self._kind = kind
+        self._parts = dict(parts)
+        self._length = length
+        self.keeps_types = all(part.keeps_types for part in self._parts.values())
+
+    def __len__(self) -> int:
+        return self._length
+
+    def value(self, index: int) -> Any:
+        """A new mapping or tuple of values."""
+        return self._joined({key: part.value(index) for key, part in self._parts.items()})
+
+    def values(self, indices: IndexArray) -> Sequence[Any]:
+        """As many new mappings or tuples."""
+        rows = zip(*[part.values(indices) for part in self._parts.values()], strict=True)
+        return list(rows) if self._kind is tuple else [dict(zip(self._parts, row, strict=True)) for row in rows]
+
+    def column(self, indices: IndexArray) -> Any:
+        """A mapping or tuple of columns."""
+        return self._joined({key: part.column(indices) for key, part in self._parts.items()})
+
+    def _joined(self, parts: dict[Any, Any]) -> Any:
+        return tuple(parts.values()) if self._kind is tuple else parts
 
 
 class ColumnsDatasetIterator(DatasetIterator[SampleT_co]):
@@ -160,6 +204,10 @@ class ColumnsDatasetIterator(DatasetIterator[SampleT_co]):
         if self._is_plain():
             return tuple(column.column(indices) for column in self._columns)
         return super()._take(indices)
+
+    def _is_columnar(self) -> bool:
+        plain = self._is_plain() and self._make_sample is tuple
+        return plain and all(column.keeps_types for column in self._columns)
 
     def _targets(self, indices: IndexArray) -> npt.NDArray[Any]:
         return self._columns[self.meta.target_pos].labels(indices)

@@ -2,15 +2,15 @@
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from datastack_fs.iterators.base import DatasetIterator, DatasetMeta, SampleT_co, check_iterator
+from datastack_fs.iterators.gathered import GatheredColumns
 from datastack_fs.iterators.indices import IndexArray
-from datastack_fs.iterators.labels import join_columns, join_labels, pick
+from datastack_fs.iterators.labels import join_labels
 
 _SHOWN_NAMES = 4
 
@@ -66,14 +66,16 @@ class CombinedDatasetIterator(DatasetIterator[SampleT_co]):
 
     def _take(self, indices: IndexArray) -> tuple[Any, ...]:
         order, batches = self._by_part(indices)
-        joined = [
-            join_columns(columns) for columns in zip(*[part._take(local) for part, local in batches], strict=True)
-        ]
-        if order is None:
-            return tuple(joined)
-        places = np.empty_like(order)
-        places[order] = np.arange(len(order))
-        return tuple(pick(column, places) for column in joined)
+        if len(batches) == 1:
+            ((part, local),) = batches
+            return part._take(local)
+        gathered = GatheredColumns(len(indices))
+        start = 0
+        for part, local in batches:
+            stop = start + len(local)
+            gathered.add(part._take(local), slice(start, stop) if order is None else order[start:stop])
+            start = stop
+        return gathered.finished()
 
     def _targets(self, indices: IndexArray) -> npt.NDArray[Any]:
         return self._gathered(lambda part, local: part._targets(local), indices)
@@ -103,15 +105,18 @@ class CombinedDatasetIterator(DatasetIterator[SampleT_co]):
         The order is None when they were grouped by part already.
         """
         numbers = np.searchsorted(self._starts, indices, side="right") - 1
+        local = indices - self._starts[numbers]
         order = None
         if np.any(numbers[1:] < numbers[:-1]):
             order = np.argsort(numbers, kind="stable")
-            numbers, indices = numbers[order], indices[order]
-        cuts = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(numbers)]
+            local = local[order]
         batches = []
-        for start, stop in pairwise(cuts):
-            number = int(numbers[start])
-            batches.append((self._parts[number], indices[start:stop] - self._starts_list[number]))
+        start = 0
+        counts = np.bincount(numbers)
+        present = np.flatnonzero(counts)
+        for number, count in zip(present.tolist(), counts[present].tolist(), strict=True):
+            batches.append((self._parts[number], local[start : start + count]))
+            start += count
         return order, batches
 
 

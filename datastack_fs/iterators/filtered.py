@@ -1,15 +1,16 @@
 """Those samples of an iterator that a predicate lets pass."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Final
 
 import numpy as np
 
 from datastack_fs.iterators.base import DatasetIterator, SampleT_co
 from datastack_fs.iterators.index_map import IndexMapDatasetIterator, source_of
-from datastack_fs.iterators.indices import read_only
+from datastack_fs.iterators.selections import composed, places_of, read_only
 
 _ON = ("target", "sample")
+_LABELS_AT_ONCE: Final = 1 << 20
 
 
 class FilteredDatasetIterator(IndexMapDatasetIterator[SampleT_co]):
@@ -33,11 +34,17 @@ class FilteredDatasetIterator(IndexMapDatasetIterator[SampleT_co]):
         source, outer, tags = source_of(iterator)
         if on not in _ON:
             raise ValueError(f"a filter looks at {' or '.join(map(repr, _ON))}, not at {on!r}")
-        if on == "target":
-            passing = [bool(predicate(target)) for target in iterator.targets()]
-        else:
-            place = iterator.meta.sample_pos
-            passing = [bool(predicate(sample[place])) for sample in iterator]
         super().__init__(source, iterator.meta, tags)
-        chosen = np.flatnonzero(np.array(passing, dtype=np.bool_))
-        self._indices = read_only(chosen if outer is None else outer[chosen])
+        values = _targets(iterator) if on == "target" else _samples(iterator)
+        passing = np.fromiter((bool(predicate(value)) for value in values), dtype=np.bool_, count=len(iterator))
+        self._indices = read_only(composed(outer, places_of(passing)))
+
+
+def _targets(iterator: DatasetIterator[Any]) -> Iterator[Any]:
+    for start in range(0, len(iterator), _LABELS_AT_ONCE):
+        yield from iterator._targets(np.arange(start, min(start + _LABELS_AT_ONCE, len(iterator)), dtype=np.int64))
+
+
+def _samples(iterator: DatasetIterator[Any]) -> Iterator[Any]:
+    place = iterator.meta.sample_pos
+    return (sample[place] for sample in iterator)

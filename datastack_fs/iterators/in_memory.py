@@ -1,99 +1,72 @@
 """All samples of an iterator, read once and kept in memory."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from datastack_fs.iterators.base import DatasetIterator, SampleT_co, check_iterator
-from datastack_fs.iterators.chunks import approximate_bytes
-from datastack_fs.iterators.columns import ArrayColumn, Column, ColumnsDatasetIterator, SequenceColumn, own
-
-_SCALAR_KINDS = frozenset("biufcmM")
+from datastack_fs.iterators.chunks import columns_in_chunks
+from datastack_fs.iterators.columns import ColumnsDatasetIterator
+from datastack_fs.iterators.combined import CombinedDatasetIterator
+from datastack_fs.iterators.loading import Budget, LoadingColumn
+from datastack_fs.iterators.progress import progress_bar
 
 
 class InMemoryDatasetIterator(ColumnsDatasetIterator[SampleT_co]):
     """All samples of an iterator, read in batches when it is made, and never read again.
 
-    What is alike is kept as one array (images of one shape and type), the rest as objects. Arrays are handed out as
-    copies, so nothing that a caller does to a sample changes it here.
+    What is alike is kept as one array (images of one shape and type, columns of a table), the rest as objects. Arrays
+    are handed out as copies, so nothing that a caller does to a sample changes it here.
 
     Args:
-        iterator: what to read.
-        max_bytes: refuse to take more memory than this.
+        iterator: what to read; where samples are rows of columns, it is read by columns.
+        max_bytes: refuse to take more memory than this; where shapes are alike, that is known after the first samples.
+        progress: show a bar; by default on a terminal only.
 
     Raises:
         ValueError: the samples need more than ``max_bytes``.
 
     Examples:
+        >>> import numpy as np
         >>> from datastack_fs.iterators import SequenceDatasetIterator
         >>> images = SequenceDatasetIterator(np.zeros((100, 8, 8), dtype=np.uint8)).in_memory(max_bytes=10_000)
         >>> images[99][0].shape
         (8, 8)
     """
 
-    def __init__(self, iterator: DatasetIterator[SampleT_co], max_bytes: int | None = None) -> None:
+    def __init__(
+        self, iterator: DatasetIterator[SampleT_co], max_bytes: int | None = None, progress: bool | None = None
+    ) -> None:
         check_iterator(iterator)
         length, meta = len(iterator), iterator.meta
-        columns = [_LoadingColumn(length) for _ in range(max(meta.positions) + 1)]
+        budget = Budget(max_bytes, meta.name, length)
+        columns = [LoadingColumn(length, budget) for _ in range(max(meta.positions) + 1)]
         make_sample: Callable[[Iterable[Any]], SampleT_co] | None = None
-        loaded = 0
-        for samples in iterator._chunks():
-            if not loaded:
-                make_sample = _maker(samples[0])
-                columns = [_LoadingColumn(length) for _ in samples[0]]
-            _check_alike(samples, len(columns))
-            for column, values in zip(columns, zip(*samples, strict=True), strict=True):
-                column.extend(values)
-            loaded += len(samples)
-            if max_bytes is not None and sum(column.nbytes for column in columns) > max_bytes:
-                raise ValueError(
-                    f"{meta.name!r} needs more than max_bytes={max_bytes:,}: it was full at {loaded:,} of {length:,} "
-                    "samples; allow more, or take fewer with .view(range(...)).in_memory()"
-                )
+        with progress_bar(length, f"reading {meta.name}", progress) as move_on:
+            for rows, by_columns, batch in _batches(iterator):
+                if not budget.loaded:
+                    make_sample = None if by_columns else _maker(batch[0])
+                    columns = [LoadingColumn(length, budget) for _ in (batch if by_columns else batch[0])]
+                budget.loaded += rows
+                if by_columns:
+                    for column, part in zip(columns, batch, strict=True):
+                        column.extend_column(part, rows)
+                else:
+                    _check_alike(batch, len(columns))
+                    for column, values in zip(columns, zip(*batch, strict=True), strict=True):
+                        column.extend_values(values)
+                move_on(rows)
         super().__init__(meta, [column.finished() for column in columns], length, make_sample)
 
 
-class _LoadingColumn:
-    """A column while it grows: one array as long as all values are alike, else a list."""
-
-    def __init__(self, length: int) -> None:
-        self.nbytes = 0
-        self._length = length
-        self._filled = 0
-        self._array: npt.NDArray[Any] | None = None
-        self._list: list[Any] = []
-
-    def extend(self, values: Sequence[Any]) -> None:
-        first = values[0]
-        if self._filled == 0 and _stacks(first):
-            self._array = np.empty((self._length, *first.shape), dtype=first.dtype)
-        if self._array is not None and all(_is_row(value, self._array) for value in values):
-            for row, value in enumerate(values, self._filled):  # as a tuple, numpy would take records for fields
-                self._array[row] = value
-            self.nbytes += self._array[0].nbytes * len(values)
-        else:
-            if self._array is not None:
-                self._list = list(map(own, self._array[: self._filled]))
-                self._array = None
-            self._list.extend(map(own, values))
-            self.nbytes += sum(map(approximate_bytes, values))
-        self._filled += len(values)
-
-    def finished(self) -> Column:
-        return SequenceColumn(self._list) if self._array is None else ArrayColumn(self._array)
-
-
-def _stacks(value: Any) -> bool:
-    """Whether values like this one come back from the row of an array just as they were."""
-    if type(value) in (np.ndarray, np.memmap):
-        return value.ndim > 0 and not value.dtype.hasobject
-    return isinstance(value, np.generic) and value.dtype.kind in _SCALAR_KINDS
-
-
-def _is_row(value: Any, array: npt.NDArray[Any]) -> bool:
-    return _stacks(value) and value.dtype == array.dtype and value.shape == array.shape[1:]
+def _batches(iterator: DatasetIterator[Any]) -> Iterator[tuple[int, bool, Sequence[Any]]]:
+    """Batches, each with its number of rows, and whether it is columns or samples."""
+    # Parts one by one: together, columns of different types would become one.
+    parts = iterator.underlying_iterators if type(iterator) is CombinedDatasetIterator else (iterator,)
+    if all(part._is_columnar() for part in parts):
+        chunks = chain.from_iterable(columns_in_chunks(part._take, range(len(part))) for part in parts)
+        return ((rows, True, columns) for rows, columns in chunks)
+    return ((len(samples), False, samples) for samples in iterator._chunks())
 
 
 def _maker(sample: Any) -> Callable[[Iterable[Any]], Any] | None:

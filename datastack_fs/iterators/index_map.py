@@ -1,4 +1,4 @@
-"""What a view and a shuffle share: one array of indices into another iterator."""
+"""What views, shuffles and the like share: one selection of the samples of another iterator."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ import numpy.typing as npt
 
 from datastack_fs.iterators.base import DatasetIterator, DatasetMeta, SampleT_co, check_iterator
 from datastack_fs.iterators.chunks import read_in_chunks
-from datastack_fs.iterators.indices import IndexArray, read_only
+from datastack_fs.iterators.indices import IndexArray
+from datastack_fs.iterators.selections import Selection, looked_up, read_only
 
 _HOOKS = ("_samples", "_take", "_targets", "_tags")
 
 
 class IndexMapDatasetIterator(DatasetIterator[SampleT_co]):
-    """Samples of another iterator, named by one int64 array that is closed to writing.
+    """Samples of another iterator, named by one range or array of indices that is closed to writing.
 
     Maps over maps collapse when they are made: ``_source`` is never such a map itself, so however many stand on each
-    other, a batch takes one step down. View and shuffle are the two kinds; it isn't meant for others.
+    other, a batch takes one step down. A kind of map sets ``_indices``; it isn't meant for other projects.
     """
 
-    _indices: IndexArray
+    _indices: Selection
 
     def __init__(self, source: DatasetIterator[SampleT_co], meta: DatasetMeta, view_tags: Mapping[str, str]) -> None:
         super().__init__(meta)
@@ -43,24 +44,27 @@ class IndexMapDatasetIterator(DatasetIterator[SampleT_co]):
         return len(self._indices)
 
     def _sample(self, index: int) -> SampleT_co:
-        return self._source._sample(self._indices.item(index))
+        return self._source._sample(int(self._indices[index]))
 
     def _samples(self, indices: IndexArray) -> list[SampleT_co]:
-        return self._source._read(self._indices[indices])
+        return self._source._read(looked_up(self._indices, indices))
 
     def _take(self, indices: IndexArray) -> tuple[Any, ...]:
-        return self._source._take(self._indices[indices])
+        return self._source._take(looked_up(self._indices, indices))
+
+    def _is_columnar(self) -> bool:
+        return self._is_plain() and self._source._is_columnar()
 
     def _targets(self, indices: IndexArray) -> npt.NDArray[Any]:
-        return self._source._targets(self._indices[indices])
+        return self._source._targets(looked_up(self._indices, indices))
 
     def _tags(self, indices: IndexArray) -> npt.NDArray[Any]:
-        return self._source._tags(self._indices[indices])
+        return self._source._tags(looked_up(self._indices, indices))
 
     def _chunks(self) -> Iterator[list[SampleT_co]]:
         if not self._is_plain():
             return super()._chunks()
-        # The array of this moment: an epoch set while a loop runs must not mix two orders in it.
+        # The selection of this moment: an epoch set while a loop runs must not mix two orders in it.
         return read_in_chunks(self._source._read, self._indices)
 
     def _is_plain(self) -> bool:
@@ -75,8 +79,8 @@ class IndexMapDatasetIterator(DatasetIterator[SampleT_co]):
 
 def source_of(
     iterator: DatasetIterator[SampleT_co],
-) -> tuple[DatasetIterator[SampleT_co], IndexArray | None, Mapping[str, str]]:
-    """What an index map over that iterator should stand on: the source, the indices into it, the tags so far."""
+) -> tuple[DatasetIterator[SampleT_co], Selection | None, Mapping[str, str]]:
+    """What an index map over that iterator should stand on: the source, the selection of it, the tags so far."""
     check_iterator(iterator)
     if isinstance(iterator, IndexMapDatasetIterator) and iterator._is_plain():
         return iterator._source, iterator._indices, iterator.view_tags

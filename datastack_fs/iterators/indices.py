@@ -2,7 +2,7 @@
 
 import operator
 from collections.abc import Sequence
-from typing import Any, SupportsIndex, TypeAlias
+from typing import Any, SupportsIndex, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,8 @@ IndexArray: TypeAlias = npt.NDArray[np.int64]
 
 Indices: TypeAlias = Sequence[SupportsIndex] | npt.NDArray[Any]
 """What callers may give for many indices: a sequence, a range or an array of integers."""
+
+_IntegerT = TypeVar("_IntegerT", bound=np.signedinteger[Any])
 
 _BOOLS = frozenset({bool, np.bool_})
 
@@ -56,47 +58,27 @@ def as_indices(indices: Indices, length: int) -> IndexArray:
         >>> as_indices([2, -1, 0], length=3).tolist()
         [2, 2, 0]
     """
-    return _checked(indices, _as_array(indices), length)
+    return checked(indices, as_array(indices), length, np.dtype(np.int64))
 
 
-def as_selection(indices: Indices, length: int) -> IndexArray:
-    """Returns many indices like ``as_indices``, or the places where a mask is true.
-
-    Raises:
-        IndexError: one of them is outside an iterator of that length.
-        TypeError: they are neither one row of integers nor of bools.
-        ValueError: the mask has not one bool for each sample.
-
-    Examples:
-        >>> as_selection([True, False, True], length=3).tolist()
-        [0, 2]
-    """
-    array = _as_array(indices)
-    if array.dtype != np.bool_:
-        return _checked(indices, array, length)
-    if array.shape != (length,):
-        raise ValueError(f"a mask needs one bool for each of the {length} samples; this has shape {array.shape}")
-    return np.flatnonzero(array).astype(np.int64, copy=False)
-
-
-def read_only(indices: IndexArray) -> IndexArray:
-    """Returns the same array, closed to writing: iterators share theirs."""
-    indices.flags.writeable = False
-    return indices
-
-
-def _as_array(indices: Indices) -> npt.NDArray[Any]:
+def as_array(indices: Indices) -> npt.NDArray[Any]:
+    """Returns what callers give as an array of whatever it holds."""
     if isinstance(indices, range):
         return np.arange(indices.start, indices.stop, indices.step)
     return np.asarray(indices)
 
 
-def _checked(indices: Indices, array: npt.NDArray[Any], length: int) -> IndexArray:
-    """The array of the indices, checked and as int64; the indices themselves serve for messages."""
+def checked(
+    indices: Indices, array: npt.NDArray[Any], length: int, dtype: np.dtype[_IntegerT]
+) -> npt.NDArray[_IntegerT]:
+    """Returns the array of the indices in a type that holds them, checked; the indices themselves serve for messages.
+
+    It is a new one, which nobody else holds. Errors are those of ``as_indices``.
+    """
     if array.ndim != 1:
         raise TypeError(f"indices must be one row of integers, not {_describe(indices, array)}")
     if array.size == 0:
-        return np.empty(0, dtype=np.int64)
+        return np.empty(0, dtype=dtype)
     if array.dtype.kind not in "iu":
         array = _from_objects(indices, array)
     elif isinstance(indices, (list, tuple)) and not _BOOLS.isdisjoint(map(type, indices)):
@@ -104,11 +86,11 @@ def _checked(indices: Indices, array: npt.NDArray[Any], length: int) -> IndexArr
     lowest, highest = int(array.min()), int(array.max())
     if lowest < -length or highest >= length:
         raise _out_of_range(highest if highest >= length else lowest, length)
-    # A copy, so that nobody else holds it; what was made from these kinds here is new already.
-    checked = array.astype(np.int64, order="C", subok=False, copy=not isinstance(indices, (range, list, tuple)))
+    # What was made from these kinds here is new already.
+    own = array.astype(dtype, order="C", subok=False, copy=not isinstance(indices, (range, list, tuple)))
     if lowest < 0:
-        checked[checked < 0] += length
-    return checked
+        np.add(own, length, out=own, where=own < 0)
+    return own
 
 
 def _from_objects(indices: Indices, array: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -85,7 +85,7 @@ def join_columns(columns: Sequence[Any]) -> Any:
     raise ValueError("samples of different kinds have no common columns: read them as samples, not by take()")
 
 
-def pick(column: Any, places: npt.NDArray[np.int64]) -> Any:
+def pick(column: Any, places: npt.NDArray[np.int64] | slice) -> Any:
     """Returns the rows of a column at some places, as a new column.
 
     Examples:

@@ -47,6 +47,9 @@ class MappedDatasetIterator(DerivedDatasetIterator[tuple[Any, ...]]):
         samples = self._source._read(indices)
         return [(*sample[:place], self._function(sample[place]), *sample[place + 1 :]) for sample in samples]
 
+    def _is_columnar(self) -> bool:
+        return self._columns and self._source._is_columnar()
+
     def _take(self, indices: IndexArray) -> tuple[Any, ...]:
         place = self.meta.sample_pos
         columns = self._source._take(indices)

@@ -34,6 +34,9 @@ class RepeatedDatasetIterator(DerivedDatasetIterator[SampleT_co]):
     def _samples(self, indices: IndexArray) -> list[SampleT_co]:
         return self._source._read(indices % len(self._source))
 
+    def _is_columnar(self) -> bool:
+        return self._source._is_columnar()
+
     def _take(self, indices: IndexArray) -> tuple[Any, ...]:
         return self._source._take(indices % len(self._source))
 

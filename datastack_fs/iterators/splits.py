@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from datastack_fs.iterators.base import DatasetIterator, SampleT_co, check_iterator
 from datastack_fs.iterators.indices import IndexArray
-from datastack_fs.iterators.shuffled import natural, permutation
+from datastack_fs.iterators.orders import natural, permutation
 from datastack_fs.iterators.splits_folds import (
     Fold,
     NestedFold,

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from datastack_fs.errors import MissingDependencyError
 from datastack_fs.iterators.base import DatasetIterator, check_iterator
 from datastack_fs.iterators.indices import IndexArray
-from datastack_fs.iterators.shuffled import natural, permutation
+from datastack_fs.iterators.orders import natural, permutation
 from datastack_fs.iterators.splits_labels import Kinds, classes_of, given_or_tags, groups_of
 from datastack_fs.iterators.splits_sizes import fold_count
 from datastack_fs.iterators.view import DatasetIteratorView

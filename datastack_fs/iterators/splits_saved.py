@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import base64
-import json
 import os
-import tempfile
 import zlib
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from typing import IO, Any, Final
 
@@ -18,10 +15,12 @@ from datastack_fs.errors import DatasetFileCorruptError
 from datastack_fs.iterators.base import DatasetIterator
 from datastack_fs.iterators.index_map import source_of
 from datastack_fs.iterators.indices import IndexArray
+from datastack_fs.iterators.saved import read_json, write_json
+from datastack_fs.iterators.selections import Selection, looked_up
 from datastack_fs.iterators.splits_fingerprint import Fingerprint, StoredPart
 from datastack_fs.iterators.view import DatasetIteratorView
 
-_FORMAT: Final = "datastack-fs split"
+_KIND: Final = "split"
 _VERSION: Final = 1
 _WIDTHS: Final = ("<i1", "<i2", "<i4", "<i8")
 
@@ -51,17 +50,8 @@ def save_split(views: Sequence[Any], file: str | os.PathLike[str] | IO[str]) -> 
     if len(sources) != 1:
         raise ValueError(f"a split is saved with all its views of one iterator; these are of {len(sources)}")
     (source,) = sources.values()
-    document = {
-        "format": _FORMAT,
-        "version": _VERSION,
-        "fingerprint": asdict(Fingerprint.of(source)),
-        "views": _written(views),
-    }
-    text = json.dumps(document, indent=1)
-    if isinstance(file, (str, os.PathLike)):
-        _write_whole(os.fspath(file), text)
-    else:
-        file.write(text)
+    content = {"fingerprint": asdict(Fingerprint.of(source)), "views": _written(views)}
+    write_json(file, _KIND, _VERSION, content)
 
 
 def load_split(iterator: DatasetIterator[Any], file: str | os.PathLike[str] | IO[Any]) -> list[Any]:
@@ -79,13 +69,7 @@ def load_split(iterator: DatasetIterator[Any], file: str | os.PathLike[str] | IO
         DatasetFileCorruptError: it is no saved split.
     """
     source = source_of(iterator)[0]
-    if isinstance(file, (str, os.PathLike)):
-        name = os.fspath(file)
-        with open(name, encoding="utf-8") as stream:
-            document = _parsed(stream, name)
-    else:
-        name = str(getattr(file, "name", "split"))
-        document = _parsed(file, name)
+    name, document = read_json(file, _KIND, _VERSION)
     try:
         fields = document["fingerprint"]
         parts = tuple(StoredPart(**part) for part in fields["resources"])
@@ -129,11 +113,11 @@ def _read(view: Any, source: DatasetIterator[Any]) -> Any:
     return DatasetIteratorView(source, _unpacked(view), dict(view["tags"]))
 
 
-def _packed(indices: IndexArray | None) -> dict[str, Any]:
+def _packed(indices: Selection | None) -> dict[str, Any]:
     """Indices as the steps from one to the next, in the narrowest integers, compressed."""
     if indices is None:
         raise TypeError("a view that reads in its own way has no indices to save")
-    steps = np.diff(indices, prepend=0)
+    steps = np.diff(looked_up(indices, np.arange(len(indices))), prepend=0)
     widest = max(abs(int(steps.min(initial=0))), abs(int(steps.max(initial=0))))
     width = next(width for width in _WIDTHS if widest <= np.iinfo(width).max)
     packed = base64.b64encode(zlib.compress(steps.astype(width).tobytes(), 9)).decode()
@@ -154,36 +138,3 @@ def _unpacked(view: dict[str, Any]) -> IndexArray:
     if length and indices.min() < 0:
         raise ValueError("an index is negative")
     return indices
-
-
-def _parsed(file: IO[Any], name: str) -> Any:
-    try:
-        document = json.loads(file.read())
-    except (ValueError, RecursionError) as error:
-        raise DatasetFileCorruptError(f"{name} is no split file: {error}") from error
-    if not isinstance(document, dict) or document.get("format") != _FORMAT:
-        raise DatasetFileCorruptError(f"{name} is no split file: save_split writes them")
-    if document.get("version") != _VERSION:
-        raise DatasetFileCorruptError(
-            f"{name} is a split file of version {document.get('version')!r}; this release reads {_VERSION}"
-        )
-    return document
-
-
-def _write_whole(path: str, text: str) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(path) or ".", prefix=".split-")
-    try:
-        with open(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask

@@ -62,6 +62,9 @@ class TargetMappedDatasetIterator(DerivedDatasetIterator[tuple[Any, ...]]):
             (*sample[:place], target, *sample[place + 1 :]) for sample, target in zip(samples, targets, strict=True)
         ]
 
+    def _is_columnar(self) -> bool:
+        return self._source._is_columnar()
+
     def _take(self, indices: IndexArray) -> tuple[Any, ...]:
         place = self.meta.target_pos
         columns = self._source._take(indices)

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 from datastack_fs.iterators.base import DatasetIterator, SampleT_co
 from datastack_fs.iterators.index_map import IndexMapDatasetIterator, source_of
-from datastack_fs.iterators.indices import Indices, as_selection, read_only
+from datastack_fs.iterators.indices import Indices
+from datastack_fs.iterators.selections import as_selection, composed, read_only
 
 _PLAIN_TAG = "view"
 
@@ -18,7 +19,8 @@ class DatasetIteratorView(IndexMapDatasetIterator[SampleT_co]):
         view_tags: what the view is: a word (``"train"``), or a mapping (``{"fold": 3, "split": "train"}``). They
             are joined to ``meta.tag`` (``"3/train"``) and kept in ``view_tags``; the samples stay as they are.
 
-    A view of a view, or of a shuffle, is one array of indices into what that stands on.
+    A view of a view, or of a shuffle, is one array of indices into what that stands on, of four bytes each below
+    2^31 samples; slices of slices take no memory.
 
     Examples:
         >>> from datastack_fs.iterators import SequenceDatasetIterator
@@ -42,7 +44,7 @@ class DatasetIteratorView(IndexMapDatasetIterator[SampleT_co]):
             meta = meta.replace(tag=_joined(meta.tag, *tags.values()))
         merged = {key: _joined(tags_below.get(key), tag) for key, tag in tags.items()}
         super().__init__(source, meta, {**tags_below, **merged})
-        self._indices = read_only(chosen if outer is None else outer[chosen])
+        self._indices = read_only(composed(outer, chosen))
 
 
 def _as_tags(view_tags: str | Mapping[str, str | int] | None) -> dict[str, str]:

@@ -69,6 +69,9 @@ class ZippedDatasetIterator(DatasetIterator[tuple[Any, Any, Any]]):
             for row, own in zip(rows, labelled, strict=True)
         ]
 
+    def _is_columnar(self) -> bool:
+        return all(part._is_columnar() for part in self._parts)
+
     def _take(self, indices: IndexArray) -> tuple[Any, ...]:
         batches = {id(part): part._take(indices) for part in self._parts}
         labelled, meta = batches[id(self._labelled)], self._labelled.meta

@@ -6,8 +6,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datastack_fs.iterators import CombinedDatasetIterator, SequenceDatasetIterator
-from datastack_fs.iterators.shuffled import permutation
+from datastack_fs.iterators.draws import drawn_again, drawn_once
+from datastack_fs.iterators.encoding import fit_encoding
+from datastack_fs.iterators.orders import permutation
+from datastack_fs.iterators.weights import Weights
 from harness.leaves import RecordingLeaf
+
+KINDS = [
+    *("view", "mask", "slice", "shuffle", "epoch", "sample", "filter", "repeat", "map", "map targets", "encode"),
+    *("memory", "pickle", "add", "combine"),
+]
+NEXT = {0: 1, 1: 2, 2: 0}
+
+
+def is_even(target):
+    return target % 2 == 0
+
+
+def plus_one(sample):
+    return sample + 1
 
 
 def indices_into(length):
@@ -29,7 +46,7 @@ def leaves(draw):
 def stacked(draw, below):
     iterator, samples = draw(below)
     length = len(samples)
-    kind = draw(st.sampled_from(["view", "mask", "slice", "shuffle", "epoch", "memory", "pickle", "add", "combine"]))
+    kind = draw(st.sampled_from(KINDS))
     if kind == "view":
         chosen = draw(indices_into(length))
         return iterator.view(chosen), [samples[index] for index in chosen]
@@ -44,7 +61,32 @@ def stacked(draw, below):
         order = permutation(length, seed, epoch).tolist()
         shuffled = iterator.shuffle(seed, epoch) if kind == "shuffle" else iterator.shuffle(seed, 9).at_epoch(epoch)
         return shuffled, [samples[index] for index in order]
-    if kind == "memory":
+    if kind == "sample":
+        seed, replace = draw(st.integers(0, 2**70)), draw(st.booleans())
+        weights = draw(st.lists(st.integers(0, 3), min_size=length, max_size=length))
+        positive = sum(weight > 0 for weight in weights)
+        count = draw(st.integers(0, (15 if replace else positive) if positive else 0))
+        if not positive:
+            return iterator.sample(0, seed=seed), []
+        take = drawn_again if replace else drawn_once
+        order = take(count, length, Weights.of(weights), seed, 4).tolist()
+        drawn = iterator.sample(count, seed=seed, weights=weights, replace=replace).at_epoch(4)
+        return drawn, [samples[index] for index in order]
+    if kind == "filter":
+        return iterator.filter(is_even), [sample for sample in samples if sample[1] % 2 == 0]
+    if kind == "repeat":
+        times = draw(st.integers(0, 3))
+        return iterator.repeat(times), samples * times
+    if kind == "map":
+        mapped = iterator.map(plus_one, columns=draw(st.booleans()))
+        return mapped, [(sample[0] + 1, *sample[1:]) for sample in samples]
+    if kind == "map targets":
+        return iterator.map_targets(NEXT), [(sample[0], NEXT[sample[1]], sample[2]) for sample in samples]
+    if kind == "encode" and samples:
+        classes = sorted({sample[1] for sample in samples})
+        encoded = iterator.encode(fit_encoding(iterator, target="ordinal"))
+        return encoded, [(sample[0], classes.index(sample[1]), sample[2]) for sample in samples]
+    if kind in ("memory", "encode"):
         return iterator.in_memory(), samples
     if kind == "pickle":
         return pickle.loads(pickle.dumps(iterator)), samples

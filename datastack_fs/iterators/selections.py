@@ -1,0 +1,123 @@
+"""Which samples of another iterator, and in which order: a range, or an array of indices as narrow as they allow."""
+
+from __future__ import annotations
+
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from datastack_fs.iterators.indices import IndexArray, Indices, as_array, checked
+
+Selection: TypeAlias = range | npt.NDArray[np.signedinteger[Any]]
+"""Checked indices, none negative: a range takes no memory, an array four bytes an index below 2^31 samples."""
+
+_BLOCK: Final = 1 << 20  # numpy looks indices up as int64: a block at a time, the copy stays small
+
+
+def as_selection(indices: Indices, length: int) -> Selection:
+    """Returns many indices as a selection of the caller's own, or the places where a mask is true.
+
+    Raises:
+        IndexError: one of them is outside an iterator of that length.
+        TypeError: they are neither one row of integers nor of bools.
+        ValueError: the mask has not one bool for each sample.
+
+    Examples:
+        >>> as_selection([True, False, True], length=3).tolist()
+        [0, 2]
+        >>> as_selection(range(1, 3), length=3)
+        range(1, 3)
+    """
+    if isinstance(indices, range) and all(0 <= end < length for end in _ends(indices)):
+        return indices
+    array = as_array(indices)
+    if array.dtype != np.bool_:
+        return checked(indices, array, length, narrowest(length))
+    if array.shape != (length,):
+        raise ValueError(f"a mask needs one bool for each of the {length} samples; this has shape {array.shape}")
+    return places_of(array)
+
+
+def composed(outer: Selection | None, inner: Selection) -> Selection:
+    """Returns what ``inner`` selects of what ``outer`` does; an array ``inner`` is used up, and may be written over.
+
+    Examples:
+        >>> composed(range(10, 20), range(9, -1, -3))
+        range(19, 9, -3)
+        >>> composed(np.array([5, 6, 7]), np.array([2, 0])).tolist()
+        [7, 5]
+    """
+    if outer is None:
+        return inner
+    if isinstance(inner, range):
+        return _part(outer, inner)
+    dtype = narrowest(max(_ends(outer), default=0) + 1) if isinstance(outer, range) else outer.dtype
+    found = inner if inner.dtype == dtype else np.empty(len(inner), dtype)
+    for start in range(0, len(inner), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        found[block] = looked_up(outer, inner[block])
+    return found
+
+
+def looked_up(selection: Selection, indices: npt.NDArray[np.signedinteger[Any]]) -> IndexArray:
+    """Returns the indices that stand at some places of a selection, as a new int64 array.
+
+    Examples:
+        >>> looked_up(range(10, 20, 2), np.array([4, 0])).tolist()
+        [18, 10]
+    """
+    if isinstance(selection, range):
+        found = indices * np.int64(selection.step) + np.int64(selection.start)
+    else:
+        found = selection[indices]
+    wide: IndexArray = found.astype(np.int64, copy=False)
+    return wide
+
+
+def read_only(selection: Selection) -> Selection:
+    """Returns the same selection, its array closed to writing: iterators share theirs."""
+    if not isinstance(selection, range):
+        selection.flags.writeable = False
+    return selection
+
+
+def places_of(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.signedinteger[Any]]:
+    """Returns where a mask is true, in the narrowest integers.
+
+    Examples:
+        >>> places_of(np.array([False, True, True]))
+        array([1, 2], dtype=int32)
+    """
+    places = np.empty(np.count_nonzero(mask), narrowest(len(mask)))
+    filled = 0
+    for start in range(0, len(mask), _BLOCK):
+        found = np.flatnonzero(mask[start : start + _BLOCK])
+        places[filled : filled + len(found)] = found + start
+        filled += len(found)
+    return places
+
+
+def narrowest(length: int) -> np.dtype[np.signedinteger[Any]]:
+    """The integers that indices into so many samples are kept in.
+
+    Examples:
+        >>> narrowest(100_000_000), narrowest(1 << 31)
+        (dtype('int32'), dtype('int64'))
+    """
+    return np.dtype(np.int32 if length < 1 << 31 else np.int64)
+
+
+def _part(outer: Selection, inner: range) -> Selection:
+    if not inner:
+        return range(0)
+    # A range that runs down to 0 stops below it, where a slice would count from the end.
+    part = slice(inner.start, inner.stop if inner.stop >= 0 else None, inner.step)
+    if isinstance(outer, range):
+        return outer[part]
+    found: npt.NDArray[np.signedinteger[Any]] = outer[part]
+    return found if 2 * len(found) > len(outer) else found.copy()  # a small part must not keep all of it in memory
+
+
+def _ends(numbers: range) -> tuple[int, ...]:
+    return (numbers[0], numbers[-1]) if numbers else ()
