@@ -62,6 +62,7 @@ if TYPE_CHECKING:
         TargetMappedDatasetIterator,
         ZippedDatasetIterator,
     )
+    from datastack_fs.iterators.report import Report, report
     from datastack_fs.iterators.splits import (
         group_k_fold,
         group_split,
@@ -110,6 +111,7 @@ __all__ = [
     "Preprocessor",
     "ReadOnlyStorageError",
     "RepeatedDatasetIterator",
+    "Report",
     "ResourceChangedError",
     "ResourceConflictError",
     "ResourceDefinition",
@@ -140,6 +142,7 @@ __all__ = [
     "open_dataset",
     "open_resource",
     "random_split",
+    "report",
     "save_split",
     "stratified_k_fold",
     "stratified_split",
@@ -174,6 +177,7 @@ _MODULES = {
         "ZippedDatasetIterator",
         "ShuffledDatasetIterator",
     ),
+    "iterators.report": ("Report", "report"),
     "iterators.splits": (
         "group_k_fold",
         "group_split",

@@ -50,6 +50,7 @@ VOCABULARY = {
     "open_dataset",
     "open_resource",
     "random_split",
+    "report",
     "stratified_split",
 }
 """The public names of the design, the seed's among them."""

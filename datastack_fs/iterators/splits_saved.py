@@ -5,10 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import os
-import tempfile
 import zlib
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from typing import IO, Any, Final
 
@@ -20,6 +18,7 @@ from datastack_fs.iterators.index_map import source_of
 from datastack_fs.iterators.indices import IndexArray
 from datastack_fs.iterators.splits_fingerprint import Fingerprint, StoredPart
 from datastack_fs.iterators.view import DatasetIteratorView
+from datastack_fs.iterators.whole_file import write_whole
 
 _FORMAT: Final = "datastack-fs split"
 _VERSION: Final = 1
@@ -59,7 +58,7 @@ def save_split(views: Sequence[Any], file: str | os.PathLike[str] | IO[str]) -> 
     }
     text = json.dumps(document, indent=1)
     if isinstance(file, (str, os.PathLike)):
-        _write_whole(os.fspath(file), text)
+        write_whole(os.fspath(file), text)
     else:
         file.write(text)
 
@@ -168,22 +167,3 @@ def _parsed(file: IO[Any], name: str) -> Any:
             f"{name} is a split file of version {document.get('version')!r}; this release reads {_VERSION}"
         )
     return document
-
-
-def _write_whole(path: str, text: str) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(path) or ".", prefix=".split-")
-    try:
-        with open(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
