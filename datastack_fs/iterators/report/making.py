@@ -39,7 +39,11 @@ LOOKING_BYTES: Final = 256 << 20
 MOST_UNREADABLE: Final = 5
 """After so many unreadable samples no more are tried."""
 
+REMOTE_TIMED: Final = 128
+"""So many samples of a remote store are timed in each order, at most."""
+
 _BATCH: Final = 1024
+_REMOTE_BATCH: Final = 32  # of more, scattered over a small file, so many are near one another that most is fetched
 
 T = TypeVar("T")
 
@@ -58,7 +62,7 @@ def report(iterator: DatasetIterator[Any], *, samples: int = 256, seconds: float
 
     Args:
         iterator: what to report on.
-        samples: how many to look at, at most; of the iterators below, a quarter as many and at most 64.
+        samples: how many to look at, at most; of the iterators below, 64 at most.
         seconds: for the timing, all in all; 0 leaves it away.
         full: look at every sample and count every label, however many there are and wherever they are.
 
@@ -97,7 +101,7 @@ class _Reports:
             if len(self._seen) > MOST_PARTS:
                 left_out += 1
             else:
-                parts.append(self.of(part, min(PART_SAMPLES, max(1, samples // 4)), 0, full=False))
+                parts.append(self.of(part, min(PART_SAMPLES, samples), 0, full=False))
         return look.report(tuple(parts), left_out)
 
 
@@ -124,7 +128,7 @@ class _Look:
         self._targets = self._try("targets", self._count_labels)
         self._speed: tuple[SpeedReport, ...] = ()
         if seconds and self._looked_at:
-            most = self._most if self._is_remote and not full else None
+            most = min(self._most, REMOTE_TIMED) if self._is_remote and not full else None
             self._speed = self._try("speed", lambda: measure(iterator, seconds, most, self._sample_seconds)) or ()
 
     def report(self, parts: tuple[Report, ...], left_out: int) -> Report:
@@ -189,6 +193,7 @@ class _Look:
     def _read(self, chosen: IndexArray) -> Iterator[tuple[list[int], list[tuple[Any, ...]]]]:
         """The samples in batches, and their indices: those that can be read, until time or memory end."""
         until = time.monotonic() + LOOKING_SECONDS
+        most = _REMOTE_BATCH if self._is_remote and not self._full else _BATCH
         start, size, spent, unreadable = 0, 1, 0, 0
         while start < len(chosen):
             batch = chosen[start : start + size]
@@ -199,7 +204,7 @@ class _Look:
             start += size
             batch_bytes = sum(approximate_bytes(sample) for _, sample in samples)
             spent += batch_bytes
-            size = max(1, min(size * 4, _BATCH, MAX_BYTES * len(batch) // max(1, batch_bytes)))
+            size = max(1, min(size * 4, most, MAX_BYTES * len(batch) // max(1, batch_bytes)))
             if unreadable >= MOST_UNREADABLE or not self._is_reachable:
                 return
             if not self._full and (time.monotonic() > until or spent > LOOKING_BYTES):

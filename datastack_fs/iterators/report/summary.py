@@ -111,6 +111,9 @@ class _Column:
             self._missing_samples += int(missing.reshape(len(rows), -1).any(axis=1).sum())
         if kind in "biuf":
             if kind == "f":
+                if rows.itemsize > 8:
+                    with np.errstate(over="ignore"):
+                        rows = rows.astype(np.float64)
                 self._infinite += int(np.isinf(rows).sum())
                 rows = rows[np.isfinite(rows)]
             self._range("").add(rows)
