@@ -6,7 +6,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Generic, SupportsIndex, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, SupportsIndex, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -109,6 +109,9 @@ class DatasetIterator(ABC, Generic[SampleT_co]):
         >>> [target for _, target, _ in squares[2:5]]
         [4, 9, 16]
     """
+
+    labels_apart: ClassVar[bool | None] = None
+    """Whether labels can be had without the bytes of samples; None: yes, if the class writes ``_targets``."""
 
     _origin: Origin | None = None
 

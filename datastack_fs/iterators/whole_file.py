@@ -13,7 +13,7 @@ def write_whole(path: str, text: str) -> None:
         >>> open("notes.txt").read()
         'owl'
     """
-    descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(path) or ".", prefix=".writing-")
+    descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(path) or ".", prefix=".datastack-")
     try:
         with open(descriptor, "w", encoding="utf-8", newline="\n") as stream:
             stream.write(text)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from datastack_fs import open_dataset, report
+from datastack_fs.connectors import FileStorageConnector, MemoryStorageConnector
 from datastack_fs.errors import DatasetFileCorruptError, StorageUnavailableError
 from datastack_fs.iterators import DatasetIterator, DatasetMeta, SequenceDatasetIterator
 from datastack_fs.iterators.report.looking import has_labels_apart, is_remote
@@ -237,3 +238,12 @@ def test_of_many_iterators_the_first_have_a_report():
     found = report(many, seconds=0)
     assert (len(found.parts), found.parts_left_out) == (20, 80)
     assert found.tree[-1] == "└─ … 97 more"
+
+
+def test_a_folder_of_this_machine_is_local(tmp_path):
+    class Folder(RecordingLeaf):
+        def __init__(self, connector, length):
+            super().__init__(length)
+
+    assert not is_remote(Folder(FileStorageConnector(tmp_path), 3))
+    assert is_remote(Folder(MemoryStorageConnector("report-folder"), 3))

@@ -72,10 +72,9 @@ def test_the_page_of_digits(digits, chromium, artefacts, tmp_path, scheme):
         pixels = np.asarray(image.convert("RGB"))
     assert pixels.shape == (1900, 1000, 3)
     assert 0.3 < share_of(pixels, GROUND[scheme]) < 0.95
-    assert share_of(pixels[: len(pixels) // 2], TEAL[scheme]) + share_of(pixels, TEAL[scheme]) > 0.02, "no bars"
-    below = pixels[1150:1750]
-    assert share_of(below, (0, 0, 0)) > 0.1, "no images"
-    assert len(np.unique(below[:, :, 0])) > 10
+    assert share_of(pixels, TEAL[scheme]) > 0.02, "no bars"
+    assert share_of(pixels, (0, 0, 0)) > 0.03, "no images"
+    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 30
 
 
 def test_the_browser_finds_the_facts_and_no_fault(digits, chromium, tmp_path):
@@ -88,6 +87,12 @@ def test_the_browser_finds_the_facts_and_no_fault(digits, chromium, tmp_path):
         assert fact in dom
     assert dom.count("<img") == 24
     assert len(re.findall('<rect class="bar"', dom)) == 20, "10 classes, of the shuffle and of what it stands on"
+
+
+def test_a_fault_would_be_noticed(chromium, tmp_path):
+    page = tmp_path / "faulty.html"
+    page.write_text("<p>before</p><script>no_such_function()</script>")
+    assert "CONSOLE" in chromium("--dump-dom", page.as_uri()).stderr
 
 
 def test_a_narrow_page_is_no_wider_than_its_window(digits, chromium, artefacts, tmp_path):

@@ -55,13 +55,11 @@ def is_remote(iterator: DatasetIterator[Any]) -> bool:
 def has_labels_apart(iterator: DatasetIterator[Any]) -> bool:
     """Whether labels can be had without reading samples, all the way down.
 
-    A kind of leaf says so by a ``_targets`` of its own, or by the attribute ``labels_apart``.
+    A class says so by ``labels_apart``; else one that has a way of its own to read labels is believed.
     """
-    below = iterator.underlying_iterators
-    said: bool | None = getattr(iterator, "labels_apart", None)
-    if said is None:
-        said = type(iterator)._targets not in _READ_SAMPLES
-    return said and all(map(has_labels_apart, below))
+    said = iterator.labels_apart
+    is_apart = type(iterator)._targets not in _READ_SAMPLES if said is None else said
+    return is_apart and all(map(has_labels_apart, iterator.underlying_iterators))
 
 
 def remote_budget(iterator: DatasetIterator[Any], wanted: int) -> int:

@@ -252,5 +252,5 @@ def _stored(leaves: list[DatasetIterator[Any]]) -> dict[str, Any]:
         "resource": origin.identifier and one_line(origin.identifier, 900),
         "format": format_of(leaves[0]),
         "size": origin.size,
-        "checksum": origin.checksum,
+        "checksum": origin.checksum and one_line(origin.checksum),
     }

@@ -243,6 +243,10 @@ class Report:
     def __str__(self) -> str:
         return self.to_markdown()
 
+    def _repr_markdown_(self) -> str:
+        """For notebooks."""
+        return self.to_markdown()
+
     def __repr__(self) -> str:
         return f"<Report of {self.kind} {self.title}: {self.length:,} samples, {self.looked_at:,} looked at>"
 
