@@ -65,7 +65,8 @@ def report(
     TARGET is one of those that "datastack-fs datasets" lists, or a file of samples: an identifier in the store, a URL,
     or a path that begins with ./ or /. For a file, -o gives options of its format too, such as sample=images.
 
-    The exit code is 1 if anything could not be read; the report says what.
+    The exit code is 1 if there are problems, which the report lists: samples that can't be read, targets outside the
+    named classes.
     """
     with ExitStack() as stack:
         iterator = _open(target, split, format_, storage, options, stack)

@@ -137,7 +137,7 @@ def test_of_very_many_labels_some_are_counted(monkeypatch):
 
 
 def test_looking_ends_after_its_bytes(monkeypatch):
-    monkeypatch.setattr("datastack_fs.iterators.report.making.LOOKING_BYTES", 50_000)
+    monkeypatch.setattr("datastack_fs.iterators.report.reading.LOOKING_BYTES", 50_000)
     iterator = SequenceDatasetIterator(np.zeros((100, 1000)))
     found = report(iterator, seconds=0)
     assert found.looked_at < 25
@@ -145,7 +145,7 @@ def test_looking_ends_after_its_bytes(monkeypatch):
 
 
 def test_looking_ends_after_its_time(monkeypatch):
-    monkeypatch.setattr("datastack_fs.iterators.report.making.LOOKING_SECONDS", 0)
+    monkeypatch.setattr("datastack_fs.iterators.report.reading.LOOKING_SECONDS", 0)
     assert report(RecordingLeaf(100), seconds=0).looked_at == 1
 
 

@@ -69,6 +69,14 @@ def test_samples_that_differ():
     assert columns["sample.b"].samples == 1
 
 
+def test_of_a_wide_table_the_first_200_parts_are_shown():
+    found = report(SequenceDatasetIterator([{f"column {n}": n for n in range(300)}] * 3), seconds=0)
+    assert (len(found.columns), found.columns_left_out, found.problems) == (200, 102, ())
+    assert "102 more parts are left out" in found.to_markdown()
+    assert "102 more parts are left out" in found.to_html()
+    assert len(found.examples[0].parts) == 12
+
+
 def test_positions_and_longer_samples():
     found = report(OneByOneLeaf(4), seconds=0)
     assert [column.name for column in found.columns] == ["target", "sample", "tag.row"]

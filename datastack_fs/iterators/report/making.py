@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from datastack_fs.iterators.base import DatasetIterator, check_iterator
-from datastack_fs.iterators.chunks import MAX_BYTES, approximate_bytes
 from datastack_fs.iterators.contents import one_line
-from datastack_fs.iterators.indices import IndexArray
 from datastack_fs.iterators.labels import label_array
 from datastack_fs.iterators.report.examples import MOST_EXAMPLES, example
 from datastack_fs.iterators.report.looking import (
@@ -25,6 +23,7 @@ from datastack_fs.iterators.report.looking import (
     spread,
 )
 from datastack_fs.iterators.report.model import Example, Report, SpeedReport, TargetReport
+from datastack_fs.iterators.report.reading import read_samples
 from datastack_fs.iterators.report.speed import measure
 from datastack_fs.iterators.report.summary import Summary
 from datastack_fs.iterators.report.targets import target_report
@@ -34,11 +33,6 @@ MOST_PARTS: Final = 20
 """So many iterators below the one asked for get a report of their own."""
 
 PART_SAMPLES: Final = 64
-LOOKING_SECONDS: Final = 30.0
-LOOKING_BYTES: Final = 256 << 20
-MOST_UNREADABLE: Final = 5
-"""After so many unreadable samples no more are tried."""
-
 REMOTE_TIMED: Final = 128
 """So many samples of a remote store are timed in each order, at most."""
 
@@ -123,7 +117,7 @@ class _Look:
         self._looked_at = 0
         started = time.monotonic()
         if self._length:
-            self._try("samples", lambda: self._look(self._chosen()))
+            self._try("samples", self._look)
         self._sample_seconds = (time.monotonic() - started) / max(1, self._looked_at)
         self._targets = self._try("targets", self._count_labels)
         self._speed: tuple[SpeedReport, ...] = ()
@@ -137,8 +131,6 @@ class _Look:
         leaves = leaves_of(self._iterator)
         if self._targets is not None and self._targets.unnamed:
             self._problems.append(f"targets: {self._targets.unnamed:,} are outside the named classes")
-        if self._summary.left_out:
-            self._problems.append(f"samples: {len(self._summary.left_out):,} more parts are left out")
         return Report(
             one_line(type(self._iterator).__name__),
             one_line(meta.name),
@@ -151,6 +143,7 @@ class _Look:
             is_remote=self._is_remote,
             looked_at=self._looked_at,
             columns=tuple(self._summary.columns()),
+            columns_left_out=len(self._summary.left_out),
             targets=self._targets,
             speed=self._speed,
             examples=tuple(self._examples),
@@ -173,61 +166,17 @@ class _Look:
         self._problems.append(f"{what}: {one_line(f'{type(error).__name__}: {error}', 300)}")
         self._is_reachable = not isinstance(error, ConnectionError)
 
-    def _chosen(self) -> IndexArray:
-        if self._full:
-            return np.arange(self._length, dtype=np.int64)
-        return spread(self._length, self._most)
-
-    def _look(self, chosen: IndexArray) -> None:
-        places = spread(len(chosen), MOST_EXAMPLES, runs=MOST_EXAMPLES)
-        for_show = set(chosen[places].tolist())
-        for indices, samples in self._read(chosen):
+    def _look(self) -> None:
+        meta = self._iterator.meta
+        chosen = np.arange(self._length, dtype=np.int64) if self._full else spread(self._length, self._most)
+        for_show = set(chosen[spread(len(chosen), MOST_EXAMPLES, runs=MOST_EXAMPLES)].tolist())
+        batch = _REMOTE_BATCH if self._is_remote and not self._full else _BATCH
+        for samples in read_samples(self._iterator, chosen, self._note, batch=batch, is_bounded=not self._full):
             self._looked_at += len(samples)
-            self._summary.add(samples)
+            self._summary.add([sample for _, sample in samples])
             if not self._full:
-                self._labels += [sample[self._iterator.meta.target_pos] for sample in samples]
-            for index, sample in zip(indices, samples, strict=True):
-                if index in for_show:
-                    self._examples.append(example(index, sample, self._iterator.meta))
-
-    def _read(self, chosen: IndexArray) -> Iterator[tuple[list[int], list[tuple[Any, ...]]]]:
-        """The samples in batches, and their indices: those that can be read, until time or memory end."""
-        until = time.monotonic() + LOOKING_SECONDS
-        most = _REMOTE_BATCH if self._is_remote and not self._full else _BATCH
-        start, size, spent, unreadable = 0, 1, 0, 0
-        while start < len(chosen):
-            batch = chosen[start : start + size]
-            samples, failed = self._readable(batch, MOST_UNREADABLE - unreadable)
-            unreadable += failed
-            if samples:
-                yield [index for index, _ in samples], [sample for _, sample in samples]
-            start += size
-            batch_bytes = sum(approximate_bytes(sample) for _, sample in samples)
-            spent += batch_bytes
-            size = max(1, min(size * 4, most, MAX_BYTES * len(batch) // max(1, batch_bytes)))
-            if unreadable >= MOST_UNREADABLE or not self._is_reachable:
-                return
-            if not self._full and (time.monotonic() > until or spent > LOOKING_BYTES):
-                return
-
-    def _readable(self, batch: IndexArray, most: int) -> tuple[list[tuple[int, tuple[Any, ...]]], int]:
-        """Those samples of a batch that can be read, and how many can't: each is tried alone then."""
-        try:
-            return list(zip(batch.tolist(), self._iterator.__getitems__(batch), strict=True)), 0
-        except ConnectionError:
-            raise
-        except Exception:  # noqa: BLE001 (one by one it comes again, and is noted)
-            pass
-        found, failed = [], 0
-        for index in batch.tolist():
-            try:
-                found.append((index, self._iterator[index]))
-            except Exception as error:  # noqa: BLE001 (as in _try)
-                self._note(f"sample {index:,}", error)
-                failed += 1
-                if failed >= most or not self._is_reachable:
-                    break
-        return found, failed
+                self._labels += [sample[meta.target_pos] for _, sample in samples]
+            self._examples += [example(index, sample, meta) for index, sample in samples if index in for_show]
 
     def _count_labels(self) -> TargetReport:
         return target_report(self._found_labels(), self._length, self._iterator.meta.class_names)

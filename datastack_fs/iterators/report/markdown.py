@@ -38,6 +38,8 @@ def _lines(report: Report, level: int) -> Iterator[str]:
         yield from ("**Stack**", "", *(f"    {line}" for line in report.tree), "")
     if report.columns:
         yield from ("**Samples**", "", *_table(facts.COLUMN_HEADINGS, facts.column_rows(report)))
+    if report.columns_left_out:
+        yield from (f"{report.columns_left_out:,} more parts are left out.", "")
     yield from _targets(report)
     if report.speed:
         yield from ("**Speed**", "", *_table(facts.SPEED_HEADINGS, facts.speed_rows(report.speed)))

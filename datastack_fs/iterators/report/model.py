@@ -159,6 +159,7 @@ class Report:
         is_remote: whether any of it is read from a store that isn't this machine's files or memory.
         looked_at: how many samples were looked at, for ``columns`` and ``examples``.
         columns: what samples are made of.
+        columns_left_out: how many more parts they have: 200 are shown.
         targets: how targets are distributed; None if that couldn't be found out.
         speed: how fast it is read.
         examples: some samples.
@@ -183,6 +184,7 @@ class Report:
     is_remote: bool = False
     looked_at: int = 0
     columns: tuple[ColumnReport, ...] = ()
+    columns_left_out: int = 0
     targets: TargetReport | None = None
     speed: tuple[SpeedReport, ...] = ()
     examples: tuple[Example, ...] = ()

@@ -99,6 +99,8 @@ def _facts(report: Report) -> Iterator[str]:
 def _measured(report: Report) -> Iterator[str]:
     if report.columns:
         yield f"<h2>Samples</h2>{_table(facts.COLUMN_HEADINGS, facts.column_rows(report))}"
+    if report.columns_left_out:
+        yield f'<p class="soft">{report.columns_left_out:,} more parts are left out.</p>'
     targets = report.targets
     if targets is not None or report.length:
         yield f"<h2>Targets</h2><p>{html.escape(facts.target_sentence(targets))}</p>"
