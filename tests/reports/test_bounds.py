@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from datastack_fs import open_dataset, report
-from datastack_fs.connectors import FileStorageConnector, MemoryStorageConnector
+from datastack_fs.connectors import FileStorageConnector, MemoryStorageConnector, S3StorageConnector
 from datastack_fs.errors import DatasetFileCorruptError, StorageUnavailableError
 from datastack_fs.iterators import DatasetIterator, DatasetMeta, SequenceDatasetIterator
 from datastack_fs.iterators.report.looking import has_labels_apart, is_remote
@@ -15,6 +15,8 @@ from datastack_fs.iterators.report.speed import measure
 from datastack_fs.iterators.tabular import TabularDatasetIterator
 from harness.counting import CountingStore
 from harness.leaves import OneByOneLeaf, RecordingLeaf
+from harness.proxy import FaultProxy
+from harness.stores import BUCKET, unique
 
 IMAGES = 20_000
 
@@ -78,6 +80,20 @@ def test_of_a_small_remote_file_never_all(store, length):
     found = report(iterator, seconds=30)
     assert found.looked_at == max(1, length // 4)
     assert store.fetched <= 3 * found.looked_at * row_bytes
+
+
+def test_of_a_file_on_s3_a_twentieth_goes_over_the_wire(seaweed):
+    """Counted at a proxy before the server: all that went to the client, headers and all."""
+    content = saved(np.zeros((60_000, 32, 32), dtype=np.uint8))
+    prefix = unique("report")
+    S3StorageConnector(seaweed.make_bucket(BUCKET), prefix, **seaweed.options()).set_resource("images.npy", content)
+    with FaultProxy.before(seaweed.endpoint_url) as proxy:
+        connector = S3StorageConnector(BUCKET, prefix, **{**seaweed.options(), "endpoint_url": proxy.url})
+        images = open_dataset("images.npy", storage=connector, targets=np.arange(60_000) % 10)
+        found = report(images.shuffle(1), seconds=30)
+        connector.close()
+    assert (found.looked_at, found.targets.looked_at, found.problems) == (256, 60_000, ())
+    assert 0 < proxy.bytes_down < len(content) / 20
 
 
 class Table(TabularDatasetIterator):
