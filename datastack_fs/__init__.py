@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     )
     from datastack_fs.iterators.encoding import fit_encoding
     from datastack_fs.iterators.encoding_saved import load_encoding, save_encoding
+    from datastack_fs.iterators.report import Report, report
     from datastack_fs.iterators.splits import (
         group_k_fold,
         group_split,
@@ -115,6 +116,7 @@ __all__ = [
     "Preprocessor",
     "ReadOnlyStorageError",
     "RepeatedDatasetIterator",
+    "Report",
     "ResourceChangedError",
     "ResourceConflictError",
     "ResourceDefinition",
@@ -148,6 +150,7 @@ __all__ = [
     "open_dataset",
     "open_resource",
     "random_split",
+    "report",
     "save_encoding",
     "save_split",
     "stratified_k_fold",
@@ -187,6 +190,7 @@ _MODULES = {
     ),
     "iterators.encoding": ("fit_encoding",),
     "iterators.encoding_saved": ("load_encoding", "save_encoding"),
+    "iterators.report": ("Report", "report"),
     "iterators.splits": (
         "group_k_fold",
         "group_split",

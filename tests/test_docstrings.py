@@ -54,6 +54,7 @@ VOCABULARY = {
     "open_resource",
     "random_split",
     "save_encoding",
+    "report",
     "stratified_split",
 }
 """The public names of the design, the seed's among them."""

@@ -33,6 +33,8 @@ DESIGNED = {
     "FileRetriever",
     "ResourceDefinition",
     "Preprocessor",
+    "report",
+    "Report",
     "DatastackError",
 }
 

@@ -19,6 +19,7 @@ _COMMANDS: Final = {
     "prepare": "datasets",
     "datasets": "datasets",
     "show": "show",
+    "report": "report",
     "ls": "resources",
     "info": "resources",
     "get": "transfer",
@@ -86,6 +87,7 @@ def _one_line(error: Exception) -> str:
     examples=[
         "datastack-fs prepare digits",
         "datastack-fs show digits --split train --index 0",
+        "datastack-fs report digits --out digits.html",
         "datastack-fs ls --storage s3://lab/datasets",
     ],
 )

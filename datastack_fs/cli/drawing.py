@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from datastack_fs.errors import ConfigError, MissingDependencyError
+from datastack_fs.iterators.report.pictures import Pixels, as_pixels, fit
 
 _SHADES: Final = " ░▒▓█"
 _ASCII_SHADES: Final = " .:-=+*#%@"
 _UPPER_HALF: Final = "▀"
-
-Pixels = npt.NDArray[np.float64]
 
 
 def draw(sample: Any, *, columns: int = 80, colors: bool = False, encoding: str = "utf-8") -> str:
@@ -34,9 +32,9 @@ def draw(sample: Any, *, columns: int = 80, colors: bool = False, encoding: str 
     if pixels is None:
         return np.array2string(np.asarray(sample), threshold=200)
     if colors and _can_encode(_UPPER_HALF, encoding):
-        return _half_blocks(_fit(pixels, columns))
+        return _half_blocks(fit(pixels, columns))
     shades = _SHADES if _can_encode(_SHADES, encoding) else _ASCII_SHADES
-    levels = np.rint(_fit(pixels, columns // 2).mean(axis=2) * (len(shades) - 1)).astype(int)
+    levels = np.rint(fit(pixels, columns // 2).mean(axis=2) * (len(shades) - 1)).astype(int)
     return "\n".join("".join(shades[level] * 2 for level in row) for row in levels)
 
 
@@ -68,37 +66,6 @@ def save_picture(sample: Any, title: str, file: str) -> None:
     else:
         raise ConfigError(f"a sample of shape {np.shape(sample)} is no image and no curve: show it without --out")
     figure.savefig(file)
-
-
-def as_pixels(sample: Any) -> Pixels | None:
-    """An image as height by width by channels (1 or 3) from 0 to 1; None for what is no image.
-
-    Bytes and truth values have a range of their own; other numbers are spread from the smallest to the largest.
-    """
-    array = np.asarray(sample)
-    if array.ndim == 3 and array.shape[2] not in (1, 3, 4) and array.shape[0] in (1, 3, 4):
-        array = np.moveaxis(array, 0, 2)
-    if array.ndim == 2:
-        array = array[:, :, np.newaxis]
-    if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or 0 in array.shape or array.dtype.kind not in "biuf":
-        return None
-    array = array[:, :, :3]
-    values: Pixels = np.nan_to_num(array.astype(np.float64))
-    low, high = (0.0, 255.0) if array.dtype == np.uint8 and values.max() > 16 else (values.min(), values.max())
-    spread: Pixels = (values - low) / ((high - low) or 1.0)
-    return spread
-
-
-def _fit(pixels: Pixels, columns: int) -> Pixels:
-    """The image no wider than so many columns: each pixel the mean of those it stands for."""
-    step = -(-pixels.shape[1] // max(columns, 1))
-    if step == 1:
-        return pixels
-    height, width = (-(-length // step) for length in pixels.shape[:2])
-    padding = [(0, height * step - pixels.shape[0]), (0, width * step - pixels.shape[1]), (0, 0)]
-    padded = np.pad(pixels, padding, mode="edge")
-    scaled: Pixels = padded.reshape(height, step, width, step, -1).mean(axis=(1, 3))
-    return scaled
 
 
 def _half_blocks(pixels: Pixels) -> str:

@@ -86,9 +86,14 @@ class HDF5DatasetIterator(DatasetIterator[tuple[Any, Any, Any]]):
             meta = DatasetMeta(resource.identifier, name, class_names=reader.class_names())
         check_triple(meta)
         super().__init__(meta)
+        words = dict(zip(meta.positions, reader.contents(), strict=True))
+        self._words = (words[0], words[1], words[2])
 
     def __len__(self) -> int:
         return self._length
+
+    def _contents(self) -> tuple[str | None, ...] | None:
+        return self._words  # kept: in another process the file may not be open yet
 
     def _samples(self, indices: IndexArray) -> list[tuple[Any, Any, Any]]:
         samples, targets, tags = self._readers.get().read(indices, _ALL)
@@ -146,6 +151,10 @@ class _Reader:
                 return None
             names = np.atleast_1d(dataset.attrs[CLASS_NAMES])
             return tuple(name.decode() if isinstance(name, bytes) else str(name) for name in names)
+
+    def contents(self) -> list[str | None]:
+        """What samples, targets and tags are, in words."""
+        return [None if rows is None else rows.contents() for rows in self._columns]
 
     def read(self, indices: IndexArray, which: Sequence[int]) -> list[npt.NDArray[Any] | None]:
         """The rows of some of the columns, in the order of the indices; None for a column that there isn't."""

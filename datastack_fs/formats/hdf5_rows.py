@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from datastack_fs.iterators.contents import element_type
 from datastack_fs.iterators.indices import IndexArray
 from datastack_fs.resource import Range
 
@@ -40,6 +41,10 @@ class HDF5Rows:
         if plan:
             self._places = _Chunks(dataset) if dataset.chunks else _Contiguous(dataset, row_bytes)
         self.length: int = dataset.shape[0]
+
+    def contents(self) -> str:
+        """Type and shape of a row, in words."""
+        return "text" if self._dtype.hasobject else element_type(self._dtype, self._row_shape)
 
     def ranges(self, indices: IndexArray) -> list[Range]:
         """The bytes of the file that these rows need; none where that is unknown, or of no use."""

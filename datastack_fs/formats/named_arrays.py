@@ -11,7 +11,15 @@ import numpy.typing as npt
 from datastack_fs.errors import DatasetFileCorruptError, DatasetNotFoundError
 from datastack_fs.formats.stored_array import StoredArray
 from datastack_fs.iterators.base import DatasetMeta
-from datastack_fs.iterators.columnar import ColumnarDatasetIterator, Names, check_triple, constant, names_in, triple
+from datastack_fs.iterators.columnar import (
+    ColumnarDatasetIterator,
+    Names,
+    check_triple,
+    constant,
+    contents_of,
+    names_in,
+    triple,
+)
 from datastack_fs.iterators.columns import Column
 from datastack_fs.iterators.indices import IndexArray
 from datastack_fs.iterators.tabular import TARGET_NAMES
@@ -82,6 +90,9 @@ class NamedArraysDatasetIterator(ColumnarDatasetIterator):
         if isinstance(target, str):
             return self._columns[target].labels(indices)
         return super()._targets(indices)
+
+    def _contents(self) -> tuple[str | None, ...] | None:
+        return contents_of(self.meta, self._names, {name: array.contents() for name, array in self._columns.items()})
 
     def _read_arrays(self, names: Sequence[str], indices: IndexArray) -> dict[str, npt.NDArray[Any]]:
         """Rows of several arrays: what must be fetched of the file is fetched in one request."""

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from datastack_fs.errors import DatasetFileCorruptError, ResourceChangedError
 from datastack_fs.formats.local import FileState, pinned_state, state_of
 from datastack_fs.iterators.columns import Column, own
+from datastack_fs.iterators.contents import element_type
 from datastack_fs.iterators.indices import IndexArray
 from datastack_fs.processes import PerProcess
 from datastack_fs.resource import Range, ResourceInfo, ResourceOpener, StreamedResource
@@ -80,6 +81,10 @@ class StoredArray(Column):
             return self._mapped().take(indices)
         batch = RowBatch(self, indices)
         return batch.rows(self._connector.get_ranges(self._info.identifier, batch.ranges, info=self._info))
+
+    def contents(self) -> str | None:
+        """Type and shape of a row."""
+        return element_type(self._dtype, self._shape[1:])
 
     def batch(self, indices: IndexArray) -> RowBatch | None:
         """What to fetch for a batch; None where there is nothing to fetch."""

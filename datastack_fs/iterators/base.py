@@ -6,15 +6,17 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Generic, SupportsIndex, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, SupportsIndex, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from datastack_fs.iterators.chunks import read_in_chunks
+from datastack_fs.iterators.contents import one_line
 from datastack_fs.iterators.indices import IndexArray, Indices, as_index, as_indices
 from datastack_fs.iterators.labels import as_column, label_array
 from datastack_fs.iterators.origin import Origin, origin_of
+from datastack_fs.iterators.tree import html_list, text_lines, tree_of
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -35,8 +37,6 @@ if TYPE_CHECKING:
 
 SampleT_co = TypeVar("SampleT_co", bound=tuple[Any, ...], covariant=True)
 _OtherT = TypeVar("_OtherT", bound=tuple[Any, ...])
-
-_SHOWN_PARTS = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,6 +113,9 @@ class DatasetIterator(ABC, Generic[SampleT_co]):
         >>> [target for _, target, _ in squares[2:5]]
         [4, 9, 16]
     """
+
+    labels_apart: ClassVar[bool | None] = None
+    """Whether labels can be had without the bytes of samples; None: yes, if the class writes ``_targets``."""
 
     _origin: Origin | None = None
 
@@ -296,17 +299,38 @@ class DatasetIterator(ABC, Generic[SampleT_co]):
         return ()
 
     def __repr__(self) -> str:
-        meta, parts = self.meta, self.underlying_iterators
-        name = meta.name if meta.tag is None else f"{meta.name} [{meta.tag}]"
-        text = f"{type(self).__name__} {name}: {self._details()}"
-        if parts:
-            text += " of " + " + ".join(map(repr, parts[:_SHOWN_PARTS]))
-        if len(parts) > _SHOWN_PARTS:
-            text += f" + {len(parts) - _SHOWN_PARTS} more"
-        return f"<{text}>"
+        """A leaf in one line, a stack as a tree; nothing is read."""
+        try:
+            lines = text_lines(tree_of(self))
+        except Exception as error:  # noqa: BLE001 (also a half-made or broken iterator can be shown)
+            return f"<{type(self).__name__}, not usable: {one_line(f'{type(error).__name__}: {error}', 200)}>"
+        return f"<{lines[0]}>" if len(lines) == 1 else "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the tree as nested lists; reads what ``tree`` reads."""
+        return f'<div class="datastack-tree">{html_list(tree_of(self, read=True))}</div>'
+
+    def tree(self) -> str:
+        """The stack as a tree: what each iterator is and does, where leaves are stored, and what samples are made of.
+
+        At most one sample is read, the first, for at most 5 seconds; if it can't be, the tree says so. ``repr`` is the
+        same drawing with nothing read.
+
+        Examples:
+            >>> from datastack_fs.iterators import SequenceDatasetIterator
+            >>> print(SequenceDatasetIterator(np.zeros((9, 8, 8)), range(9)).shuffle(seed=1).tree())
+            ShuffledDatasetIterator in-memory: 9 samples, seed 1, epoch 0; sample float64 (8, 8), target int, tag None
+            └─ SequenceDatasetIterator in-memory: 9 samples; sample float64 (8, 8), target int
+        """
+        return "\n".join(text_lines(tree_of(self, read=True)))
 
     def _details(self) -> str:
-        return f"{len(self)} samples"
+        """Its length and what it does, in a few words; nothing may be read for it."""
+        return f"{len(self):,} samples"
+
+    def _contents(self) -> tuple[str | None, ...] | None:
+        """What stands at each position, in words, as far as that is known without reading (see ``described``)."""
+        return None
 
     # Stacking
 

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datastack_fs.iterators.base import DatasetIterator, DatasetMeta
+from datastack_fs.iterators.contents import listed, one_line
 from datastack_fs.iterators.indices import IndexArray
 from datastack_fs.iterators.labels import label_array
 
@@ -91,6 +92,30 @@ def triple(
         meta.target_pos: arranged(target, columns, constant(None, length)),
         meta.tag_pos: arranged(tag, columns, constant(meta.tag, length)),
     }
+    return parts[0], parts[1], parts[2]
+
+
+def contents_of(
+    meta: DatasetMeta, names: Sequence[Names | None], known: Mapping[str, str | None]
+) -> tuple[str | None, ...]:
+    """What stands at each position, in words, by the names of its columns and what is known of those.
+
+    Examples:
+        >>> contents_of(DatasetMeta("t", "t"), ({"x": "width"}, "kind", None), {"width": "float64"})
+        ('{x: float64}', None, None)
+    """
+    words: list[str | None] = []
+    for each in names:
+        if each is None or isinstance(each, str):
+            words.append(known.get(each) if each else None)
+        else:
+            keys = list(each) if isinstance(each, Mapping) else names_in(each)
+            pairs = [
+                f"{one_line(key, 30)}: {known[name]}" if known.get(name) else one_line(key, 30)
+                for key, name in zip(keys, names_in(each), strict=True)
+            ]
+            words.append("{" + listed(pairs, len(pairs)) + "}")
+    parts = dict(zip(meta.positions, words, strict=True))
     return parts[0], parts[1], parts[2]
 
 

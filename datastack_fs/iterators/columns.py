@@ -9,8 +9,11 @@ import numpy.typing as npt
 
 from datastack_fs.iterators.base import DatasetIterator, DatasetMeta, SampleT_co
 from datastack_fs.iterators.columnar import constant
+from datastack_fs.iterators.contents import described, element_type
 from datastack_fs.iterators.indices import IndexArray
 from datastack_fs.iterators.labels import as_column, label_array
+
+_IN_MEMORY = frozenset({list, tuple, range})
 
 
 class Column(ABC):
@@ -43,6 +46,10 @@ class Column(ABC):
     def column(self, indices: IndexArray) -> Any:
         """The values at checked indices, as a column (see ``as_column``)."""
         return as_column(self.values(indices))
+
+    def contents(self) -> str | None:
+        """What a value is, in words, where that is known without reading one."""
+        return None
 
 
 class ArrayColumn(Column):
@@ -79,6 +86,12 @@ class ArrayColumn(Column):
         """The rows as one new array."""
         return self.labels(indices)
 
+    def contents(self) -> str | None:
+        """Type and shape of a row."""
+        if self._array.dtype.hasobject:
+            return described(self._array[0]) if len(self._array) else None
+        return element_type(self._array.dtype, self._array.shape[1:])
+
 
 class SequenceColumn(Column):
     """The values of a list, or of anything with length and index.
@@ -107,6 +120,10 @@ class SequenceColumn(Column):
         if hasattr(self._sequence, "__array__"):
             return np.asarray(np.asarray(self._sequence)[indices])
         return super().labels(indices)
+
+    def contents(self) -> str | None:
+        """What the first value of a list is; another sequence may have to read it."""
+        return described(self._sequence[0]) if type(self._sequence) in _IN_MEMORY and len(self) else None
 
 
 class ConstantColumn(Column):
@@ -137,6 +154,10 @@ class ConstantColumn(Column):
     def column(self, indices: IndexArray) -> Any:
         """An array of the one object."""
         return constant(self._constant, len(indices))
+
+    def contents(self) -> str | None:
+        """What the value is, if there is one."""
+        return None if self._constant is None else described(self._constant)
 
 
 class PartedColumn(Column):
@@ -214,6 +235,9 @@ class ColumnsDatasetIterator(DatasetIterator[SampleT_co]):
 
     def _tags(self, indices: IndexArray) -> npt.NDArray[Any]:
         return self._columns[self.meta.tag_pos].labels(indices) if self._is_plain() else super()._tags(indices)
+
+    def _contents(self) -> tuple[str | None, ...] | None:
+        return tuple(column.contents() for column in self._columns) if self._is_plain() else None
 
     def _is_plain(self) -> bool:
         """Whether samples are nothing but the columns: a subclass that reads in its own way must not be passed over."""

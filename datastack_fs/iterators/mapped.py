@@ -61,3 +61,7 @@ class MappedDatasetIterator(DerivedDatasetIterator[tuple[Any, ...]]):
         else:
             mapped = as_column([self._function(sample) for sample in rows_of(columns[place])])
         return (*columns[:place], mapped, *columns[place + 1 :])
+
+    def _details(self) -> str:
+        name = getattr(self._function, "__qualname__", None) or type(self._function).__name__
+        return f"{super()._details()}, by {name}{' on columns' if self._columns else ''}"

@@ -15,7 +15,7 @@ class Origin:
         identifier: the name of the resource in the store; None if it is not one resource.
         size: its bytes.
         checksum: ``sha256:<hex>``, where the store knows it.
-        is_local: whether the bytes are a file of this machine.
+        is_local: whether the bytes are a file of this machine, or files in one of its folders.
 
     Examples:
         >>> from datastack_fs.connectors.memory import MemoryStorageConnector
@@ -47,7 +47,7 @@ def origin_of(source: Any) -> Origin | None:
     info, connector = getattr(source, "info", None), getattr(source, "connector", source)
     if not hasattr(connector, "get_ranges") or not hasattr(connector, "url"):
         return None
-    is_local = getattr(source, "local_path", None) is not None
     if info is None:
-        return Origin(connector.url, is_local=is_local)
+        return Origin(connector.url, is_local=connector.url.startswith("file:"))
+    is_local = getattr(source, "local_path", None) is not None
     return Origin(connector.url, info.identifier, info.size, info.checksum, is_local)

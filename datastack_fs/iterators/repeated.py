@@ -45,3 +45,6 @@ class RepeatedDatasetIterator(DerivedDatasetIterator[SampleT_co]):
 
     def _tags(self, indices: IndexArray) -> npt.NDArray[Any]:
         return self._source._tags(indices % max(1, len(self._source)))
+
+    def _details(self) -> str:
+        return f"{super()._details()}, {self._times} times over"

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
-from contextlib import suppress
 from typing import IO, Any
 
 from datastack_fs.errors import DatasetFileCorruptError
+from datastack_fs.iterators.whole_file import write_whole
 
 
 def write_json(file: str | os.PathLike[str] | IO[str], kind: str, version: int, content: dict[str, Any]) -> None:
@@ -16,7 +15,7 @@ def write_json(file: str | os.PathLike[str] | IO[str], kind: str, version: int, 
     document = {"format": f"datastack-fs {kind}", "version": version, **content}
     text = json.dumps(document, indent=1, allow_nan=False)
     if isinstance(file, (str, os.PathLike)):
-        _write_whole(os.fspath(file), text)
+        write_whole(os.fspath(file), text)
     else:
         file.write(text)
 
@@ -44,22 +43,3 @@ def _parsed(file: IO[Any], name: str, kind: str, version: int) -> tuple[str, dic
         found = document.get("version")
         raise DatasetFileCorruptError(f"{name} is a {kind} file of version {found!r}; this release reads {version}")
     return name, document
-
-
-def _write_whole(path: str, text: str) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(path) or ".", prefix=".datastack-")
-    try:
-        with open(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask

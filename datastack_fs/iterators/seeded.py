@@ -59,7 +59,7 @@ class SeededDatasetIterator(IndexMapDatasetIterator[SampleT_co]):
         return other
 
     def _details(self) -> str:
-        return f"{len(self)} samples, seed {self._seed}, epoch {self._epoch},"
+        return f"{len(self):,} samples, seed {self._seed}, epoch {self._epoch}"
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_indices"}

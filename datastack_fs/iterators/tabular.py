@@ -11,7 +11,15 @@ import numpy.typing as npt
 
 from datastack_fs.errors import DatasetFileCorruptError, DatasetNotFoundError
 from datastack_fs.iterators.base import DatasetMeta
-from datastack_fs.iterators.columnar import ColumnarDatasetIterator, Names, check_triple, constant, names_in, triple
+from datastack_fs.iterators.columnar import (
+    ColumnarDatasetIterator,
+    Names,
+    check_triple,
+    constant,
+    contents_of,
+    names_in,
+    triple,
+)
 from datastack_fs.iterators.indices import IndexArray, Indices, as_indices
 
 if TYPE_CHECKING:
@@ -111,6 +119,9 @@ class TabularDatasetIterator(ColumnarDatasetIterator):
         if tag is None:
             return constant(self.meta.tag, len(indices))
         return self._read_columns((tag,), indices)[tag] if isinstance(tag, str) else super()._tags(indices)
+
+    def _contents(self) -> tuple[str | None, ...] | None:
+        return contents_of(self.meta, self._names, {})
 
     def _vectors(self, columns: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
         names = names_in(self._names[0])

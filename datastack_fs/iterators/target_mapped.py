@@ -84,6 +84,9 @@ class TargetMappedDatasetIterator(DerivedDatasetIterator[tuple[Any, ...]]):
                 f"{', '.join(map(repr, list(self._mapping)[:20]))}; .filter(…) leaves samples out"
             ) from error
 
+    def _details(self) -> str:
+        return f"{super()._details()}, {len(self._mapping)} targets mapped"
+
 
 def _is_key(target: Any, mapping: Mapping[Any, Any]) -> bool:
     try:

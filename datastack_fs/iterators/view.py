@@ -46,6 +46,10 @@ class DatasetIteratorView(IndexMapDatasetIterator[SampleT_co]):
         super().__init__(source, meta, {**tags_below, **merged})
         self._indices = read_only(composed(outer, chosen))
 
+    def _details(self) -> str:
+        tags = "".join(f", {key} {tag}" for key, tag in self.view_tags.items() if key != _PLAIN_TAG)
+        return super()._details() + tags
+
 
 def _as_tags(view_tags: str | Mapping[str, str | int] | None) -> dict[str, str]:
     if view_tags is None:

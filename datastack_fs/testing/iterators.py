@@ -192,13 +192,16 @@ class DatasetIteratorTests:
         assert isinstance(iterator.underlying_iterators, tuple)
         assert all(isinstance(part, DatasetIterator) for part in iterator.underlying_iterators)
 
-    def test_repr_is_one_line_that_says_what_it_is(self, iterator: DatasetIterator[Any], expected: Samples) -> None:
-        """Class, name and length."""
+    def test_repr_says_what_it_is(self, iterator: DatasetIterator[Any], expected: Samples) -> None:
+        """Class, name and length in the first line, which is the only one of a leaf; what it stands on below."""
         text = repr(iterator)
-        assert type(iterator).__name__ in text
-        assert iterator.meta.name in text
-        assert str(len(expected)) in text
-        assert "\n" not in text
+        first, *below = text.splitlines()
+        assert type(iterator).__name__ in first
+        assert iterator.meta.name[:40] in first
+        assert f"{len(expected):,}" in first
+        assert bool(below) == bool(iterator.underlying_iterators)
+        assert all(line.isprintable() for line in text.splitlines())
+        assert iterator.tree().startswith(type(iterator).__name__)
 
     # Stacks on it
 

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from datastack_fs.cli.drawing import as_pixels, draw, save_picture
+from datastack_fs.cli.drawing import draw, save_picture
 from datastack_fs.errors import ConfigError
+from datastack_fs.iterators.report.pictures import as_pixels
 
 RAMP = np.arange(16, dtype=np.uint8).reshape(2, 8)
 

@@ -129,18 +129,15 @@ def test_reversed_and_in_work_as_on_a_list():
     assert (9, 0, "raw") not in leaf
 
 
-def test_repr_shows_the_stack_in_one_line():
+def test_repr_is_one_line_for_a_leaf_and_a_tree_for_a_stack():
     leaf = RecordingLeaf(10, name="birds")
     assert repr(leaf) == "<RecordingLeaf birds [raw]: 10 samples>"
-    assert repr(leaf.view([1, 2], "few")) == (
-        "<DatasetIteratorView birds [raw/few]: 2 samples of <RecordingLeaf birds [raw]: 10 samples>>"
-    )
-    assert repr(leaf.shuffle(3, 4)).startswith(
-        "<ShuffledDatasetIterator birds [raw]: 10 samples, seed 3, epoch 4, of <"
-    )
-    many = sum([RecordingLeaf(1, name=f"part-{number}") for number in range(9)], start=leaf)
-    assert repr(many).endswith("<RecordingLeaf part-1 [raw]: 1 samples> + 7 more>")
-    assert repr(many).startswith("<CombinedDatasetIterator birds+(8 more)+part-8 [raw]: 19 samples of <")
+    assert repr(leaf.view([1, 2], "few")).splitlines() == [
+        "DatasetIteratorView birds [raw/few]: 2 samples",
+        "└─ RecordingLeaf birds [raw]: 10 samples",
+    ]
+    assert repr(leaf.shuffle(3, 4)).startswith("ShuffledDatasetIterator birds [raw]: 10 samples, seed 3, epoch 4\n")
+    assert leaf.sample_batches == []
 
 
 def test_meta_is_frozen_and_says_what_is_wrong():
