@@ -86,6 +86,8 @@ class HDF5DatasetIterator(ColumnarDatasetIterator):
         meta: DatasetMeta | None = None,
     ) -> None:
         names = (sample, target, tag)
+        for each in names:
+            names_in(each)  # what are no names is refused before anything is opened
         self._readers = PerProcess(partial(HDF5Reader, resource.connector, resource.info, names))
         reader = self._readers.get()
         self._names, self._length = reader.names, reader.length

@@ -14,11 +14,9 @@ from datastack_fs.errors import (
     DatasetNotFoundError,
     DatastackError,
     MaliciousFilePathError,
-    ResourceChangedError,
-    StorageUnavailableError,
 )
 from datastack_fs.formats.hdf5_checks import check_dataset
-from datastack_fs.formats.local import PinnedFile, pinned_state, state_of
+from datastack_fs.formats.local import PinnedFile, pinned_state
 from datastack_fs.resource import StreamedResource
 
 _MOST_LINKS: Final = 16
@@ -28,45 +26,40 @@ _MOST_LISTED: Final = 20
 class HDF5File:
     """The open HDF5 file of a resource, for one process; not safe to share between threads.
 
-    A local file is read by its path, at C speed, others through the resource. Links, virtual datasets and external
-    storage that lead to other files are refused: such a file could read any file of this machine.
+    HDF5 reads it through the resource, also where that is a local file: there, the pin to the version is the
+    resource's, HDF5 takes no lock that a writer would wait for, and shares nothing with other openings of the file in
+    this process. (Of a path it does, and then reads memory that is no longer its own, once one of them is closed:
+    h5py issue 2920.) Links, virtual datasets and external storage that lead to other files are refused: such a file
+    could read any file of this machine.
 
     Attributes:
-        resource: what a remote file is read through; None for a local one.
-        pin: the local file, for reading its bytes without HDF5; None for a remote one.
+        resource: the file.
+        pin: a local file, for reading its bytes without HDF5; None for a remote one.
     """
 
     def __init__(self, resource: StreamedResource) -> None:
         self._what = f"{resource.identifier} in {resource.connector.url}"
         self._size = resource.size
-        self.resource: StreamedResource | None = None
+        self.resource = resource
         self.pin: PinnedFile | None = None
+        if resource.local_path is not None:
+            self.pin = PinnedFile(resource.fileno(), pinned_state(resource), self._what)
         with self.reading():
-            if resource.local_path is None:
-                self.resource = resource
-                self._file = h5py.File(resource, "r")
-            else:
-                self._file = self._open_path(resource)
+            self._file = h5py.File(resource, "r")
         # HDF5 closes what is open when the process exits, and calls Python for it, which has ended by then: a crash
         # (h5py 3.16, HDF5 2.0). A finalizer runs before.
         self._finalizer = weakref.finalize(self, self._file.close)
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """Around everything that reads: errors become ours, and a file changed in place meanwhile is noticed."""
+        """Around everything that reads: errors become ours."""
         try:
             yield
         except DatastackError:
             raise
-        except BlockingIOError as error:
-            raise StorageUnavailableError(
-                f"{self._what} is open for writing in another process: read it when that has closed it"
-            ) from error
         except Exception as error:  # the translating edge: h5py raises whatever broken bytes lead it to
-            self._check_state()
             reason = error.args[0] if isinstance(error, KeyError) and error.args else error
             raise DatasetFileCorruptError(f"{self._what} can't be read as HDF5: {reason}") from error
-        self._check_state()
 
     def find(self, name: str) -> h5py.Dataset | h5py.Group:
         """The dataset or group of that name; a dataset is one that can be read.
@@ -101,22 +94,6 @@ class HDF5File:
                 if isinstance(self._follow(name), h5py.Dataset):
                     found.append(name)
         return found
-
-    def _open_path(self, resource: StreamedResource) -> h5py.File:
-        """The file under a local resource, which is closed: h5py has a descriptor of its own."""
-        with resource:
-            file = h5py.File(resource.local_path, "r")
-            descriptor = file.id.get_vfd_handle()
-            state = state_of(descriptor)
-            if state != pinned_state(resource):  # the path may have led to another file by now
-                file.close()
-                raise ResourceChangedError(f"{self._what} was replaced since it was opened")
-            self.pin = PinnedFile(descriptor, state, self._what)
-            return file
-
-    def _check_state(self) -> None:
-        if self.pin is not None:
-            self.pin.check()
 
     def _follow(self, name: str) -> Any:
         """What stands at a path, followed link by link so that h5py never opens another file; None for nothing."""

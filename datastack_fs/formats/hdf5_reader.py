@@ -139,15 +139,14 @@ class HDF5Reader:
         return [rows[places] if len(wanted) == len(indices) else copies(rows[places]) for rows in parts]
 
     def _read_sorted(self, indices: IndexArray, columns: Sequence[HDF5Rows]) -> list[npt.NDArray[Any]]:
-        resource = self._file.resource
-        if resource is not None and len(indices):
+        if self._file.pin is None and len(indices):
             ranges = sorted({found for rows in columns for found in rows.ranges(indices)})
             if len(indices) > 1 and _blocks(ranges) * BLOCK_BYTES > FETCH_BYTES:
                 middle = len(indices) // 2
                 halves = [self._read_sorted(half, columns) for half in (indices[:middle], indices[middle:])]
                 return [np.concatenate(pair) for pair in zip(*halves, strict=True)]
             # Never wait for the network inside HDF5: it holds a lock that stops every other file meanwhile.
-            resource.prefetch(ranges)
+            self._file.resource.prefetch(ranges)
         return [rows.read(indices) for rows in columns]
 
 

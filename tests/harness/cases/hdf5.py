@@ -22,10 +22,11 @@ def cases():
     ]
     options = {"sample": {"left": "train", "right": "train/labels"}, "target": ["train/labels", "train/sites"]}
     options["tag"] = "sites"
+    recorded_rows = [(site, record, "all") for site, record in zip(SITES, RECORDS, strict=True)]
     return [
         case("hdf5, gzip", saved(packed), labelled),
         case("hdf5, several names", saved(grouped, libver="latest"), several, options),
-        case("hdf5, records", saved(recorded), list(zip(SITES, RECORDS, ["all"] * 10)), {"target": "y", "tag": "part"}),
+        case("hdf5, records", saved(recorded), recorded_rows, {"target": "y", "tag": "part"}),
         case("hdf5, chunks across", saved(across), labelled),
     ]
 
