@@ -90,20 +90,17 @@ def mapped_rows(dataset: h5py.Dataset, file: PinnedFile) -> MappedRows | None:
     # Behind a user block, not every version of HDF5 counts addresses from the first byte of the file.
     if file.take(file.array((len(_MAGIC),), np.dtype(np.uint8)), np.arange(len(_MAGIC))).tobytes() != _MAGIC:
         return None
-    found = _chunked(dataset, file) if dataset.chunks else _contiguous(dataset)
+    found = _chunked(dataset) if dataset.chunks else _contiguous(dataset)
     if found is None:
         return None
     chunk, addresses = found
     row_bytes = math.prod(chunk[1:]) * dataset.dtype.itemsize
-    chunk_bytes = chunk[0] * row_bytes
-    if row_bytes >= _MOST_PART or addresses.max() + chunk_bytes > file.size:
+    first, last = int(addresses.min()), int(addresses.max())
+    if row_bytes >= _MOST_PART or first < _NOWHERE or last + chunk[0] * row_bytes > file.size:
+        return None  # of a file whose addresses are wrong, HDF5 will say so
+    if first == _NOWHERE and not _has_fill(dataset):
         return None
-    fill = None
-    if addresses.min() == _NOWHERE:
-        if not _has_fill(dataset):
-            return None
-        fill = dataset.fillvalue
-    return MappedRows(file, dataset, chunk, addresses, fill)
+    return MappedRows(file, dataset, chunk, addresses, dataset.fillvalue if first == _NOWHERE else None)
 
 
 def _is_plain(dataset: h5py.Dataset) -> bool:
@@ -121,15 +118,15 @@ def _contiguous(dataset: h5py.Dataset) -> tuple[tuple[int, ...], Addresses] | No
     return dataset.shape, np.full((1,) * dataset.ndim, start, dtype=np.int64)
 
 
-def _chunked(dataset: h5py.Dataset, file: PinnedFile) -> tuple[tuple[int, ...], Addresses] | None:
+def _chunked(dataset: h5py.Dataset) -> tuple[tuple[int, ...], Addresses] | None:
     chunk = dataset.chunks
     grid = tuple(-(-size // step) for size, step in zip(dataset.shape, chunk, strict=True))
     index = chunk_index(dataset)
     if math.prod(grid) > 4 * len(index.starts) + _MOST_EMPTY:  # next to nothing is written of it
         return None
     places = index.corners // np.array(chunk)
-    if (places >= grid).any() or (index.sizes != math.prod(chunk) * dataset.dtype.itemsize).any():
-        return None  # HDF5 will say what is wrong
+    if (places < 0).any() or (places >= grid).any() or (index.sizes != math.prod(chunk) * dataset.dtype.itemsize).any():
+        return None
     addresses = np.full(grid, _NOWHERE, dtype=np.int64)
     addresses[tuple(places.T)] = index.starts
     return chunk, addresses

@@ -1,10 +1,12 @@
 """HDF5 datasets read by memory map: bit for bit what h5py reads, of one version, without a descriptor left over."""
 
 import gc
+import io
 import os
 import pickle
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import h5py
 import numpy as np
@@ -13,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from datastack_fs.connectors import FileStorageConnector
-from datastack_fs.errors import ResourceChangedError
+from datastack_fs.errors import DatastackError, ResourceChangedError
 from datastack_fs.formats.hdf5 import HDF5DatasetIterator
 from datastack_fs.formats.hdf5_file import HDF5File
 from datastack_fs.formats.hdf5_mapped import mapped_rows
@@ -155,6 +157,22 @@ def twelve_bits():
     kind = h5py.h5t.STD_I16LE.copy()
     kind.set_precision(12)
     return kind
+
+
+@pytest.mark.parametrize("chunks", [None, (3, 2)], ids=["contiguous", "chunked"])
+@given(damage=st.lists(st.tuples(st.integers(0, 1 << 20), st.integers(0, 255)), min_size=1, max_size=4))
+@few
+def test_a_damaged_file_is_an_error_or_has_rows(tmp_path, chunks, damage):
+    stream = io.BytesIO()
+    with h5py.File(stream, "w") as file:
+        file.create_dataset("x", data=np.arange(60).reshape(20, 3), chunks=chunks)
+    data = bytearray(stream.getvalue())
+    for place, byte in damage:
+        data[place % len(data)] = byte
+    (tmp_path / "a.h5").write_bytes(data)
+    with suppress(DatastackError):
+        iterator = HDF5DatasetIterator(FileStorageConnector(tmp_path).get_resource("a.h5"), sample="x")
+        assert len(list(iterator)) == len(iterator)
 
 
 @pytest.fixture(params=[None, (4, 3)], ids=["contiguous", "chunked"])
