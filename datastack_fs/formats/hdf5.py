@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Sequence
 from functools import partial
 from pathlib import PurePosixPath
 from typing import Any, Final
@@ -11,49 +9,59 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from datastack_fs.errors import DatasetFileCorruptError
-from datastack_fs.formats.hdf5_file import HDF5File
-from datastack_fs.formats.hdf5_rows import HDF5Rows
-from datastack_fs.formats.named_arrays import usual_names
-from datastack_fs.iterators.base import DatasetIterator, DatasetMeta
-from datastack_fs.iterators.columnar import check_triple, constant
-from datastack_fs.iterators.columns import own
+from datastack_fs.formats.hdf5_reader import HDF5Reader
+from datastack_fs.iterators.base import DatasetMeta
+from datastack_fs.iterators.columnar import (
+    ColumnarDatasetIterator,
+    Names,
+    arranged,
+    check_triple,
+    constant,
+    contents_of,
+    names_in,
+    rows_of,
+    triple,
+)
 from datastack_fs.iterators.indices import IndexArray
+from datastack_fs.iterators.labels import label_array
 from datastack_fs.processes import PerProcess
-from datastack_fs.resource import ResourceInfo, ResourceOpener, StreamedResource
+from datastack_fs.resource import StreamedResource
 
 CLASS_NAMES: Final = "class_names"
 """Attribute of the targets that names their classes, in order."""
 
-_TARGET: Final = 1
-_TAG: Final = 2
-_ALL: Final = (0, _TARGET, _TAG)
 
-FETCH_BYTES: Final = 16 << 20
-"""Most that is fetched ahead of one read: half of what a remote reader can hold."""
-
-
-class HDF5DatasetIterator(DatasetIterator[tuple[Any, Any, Any]]):
+class HDF5DatasetIterator(ColumnarDatasetIterator):
     """Datasets of an HDF5 file as (sample, target, tag): their first axes count the samples.
 
     The file is opened once in each process and read a batch at a time: from a remote store all bytes of the batch
-    are fetched at once, and no chunk is read twice. Threads may share it; they take turns.
+    are fetched at once, and no chunk is read twice. In a local file, datasets without filters are read from a memory
+    map. Threads may share it.
 
     Args:
         resource: the file. It may be closed afterwards.
-        sample: the name (path) of the dataset that holds the samples. Without it, samples and targets are found: the
+        sample: the path of the dataset that holds the samples (``"images"``, ``"train/images"``); or several, as a
+            list (samples are tuples) or a mapping (they are mappings). Without it, samples and targets are found: the
             first of ``samples images data features x X`` and of ``targets labels target label y Y`` at the top of
             the file, or, for the samples, the only other dataset there.
-        target: the name of the dataset of the targets; with ``sample`` alone, every target is None.
-        tag: the name of a dataset of tags; without, every tag is that of ``meta``.
+        target: the same for the targets; with ``sample`` alone, every target is None.
+        tag: the same for the tags; without, every tag is that of ``meta``.
         meta: what is known about it. By default it is named by the file, with the classes that the attribute
             ``class_names`` of the targets gives.
 
-    Text comes as ``str``. What leads to other files (external links and storage, virtual datasets) is refused.
+    The path of a group stands for a mapping of all datasets directly in it, by name, but for those that are named
+    themselves. A dataset without an axis is one value, which all samples share.
+
+    Values come as numpy has them: numbers of any byte order, booleans, complex numbers, and compound types as
+    structured arrays. Text comes as ``str`` (in compound types: that of variable length), enums as their numbers,
+    variable-length rows as one array each. References are refused, and what leads to other files (external links and
+    storage, virtual datasets).
 
     Raises:
         DatasetNotFoundError: no dataset of that name; the message lists those that there are.
         DatasetFileCorruptError: it is no HDF5 file, a broken one, or its datasets don't fit together.
+        MaliciousFilePathError: a dataset leads to another file.
+        MissingDependencyError: a dataset needs a filter that is not installed.
 
     Examples:
         >>> import io, h5py
@@ -73,21 +81,24 @@ class HDF5DatasetIterator(DatasetIterator[tuple[Any, Any, Any]]):
         self,
         resource: StreamedResource,
         *,
-        sample: str | None = None,
-        target: str | None = None,
-        tag: str | None = None,
+        sample: Names | None = None,
+        target: Names | None = None,
+        tag: Names | None = None,
         meta: DatasetMeta | None = None,
     ) -> None:
-        self._readers = PerProcess(partial(_Reader, resource.connector, resource.info, sample, target, tag))
+        names = (sample, target, tag)
+        for each in names:
+            names_in(each)  # what are no names is refused before anything is opened
+        self._readers = PerProcess(partial(HDF5Reader, resource.connector, resource.info, names))
         reader = self._readers.get()
-        self._length = reader.length
+        self._names, self._length = reader.names, reader.length
         if meta is None:
-            name = PurePosixPath(resource.identifier).stem
-            meta = DatasetMeta(resource.identifier, name, class_names=reader.class_names())
+            found = self._names[1]
+            classes = reader.words(found, CLASS_NAMES) if isinstance(found, str) else None
+            meta = DatasetMeta(resource.identifier, PurePosixPath(resource.identifier).stem, class_names=classes)
         check_triple(meta)
         super().__init__(meta)
-        words = dict(zip(meta.positions, reader.contents(), strict=True))
-        self._words = (words[0], words[1], words[2])
+        self._words = contents_of(meta, self._names, reader.contents())
 
     def __len__(self) -> int:
         return self._length
@@ -95,91 +106,20 @@ class HDF5DatasetIterator(DatasetIterator[tuple[Any, Any, Any]]):
     def _contents(self) -> tuple[str | None, ...] | None:
         return self._words  # kept: in another process the file may not be open yet
 
-    def _samples(self, indices: IndexArray) -> list[tuple[Any, Any, Any]]:
-        samples, targets, tags = self._readers.get().read(indices, _ALL)
-        parts: dict[int, Sequence[Any]] = {
-            self.meta.sample_pos: _listed(samples, None, len(indices)),
-            self.meta.target_pos: _listed(targets, None, len(indices)),
-            self.meta.tag_pos: _listed(tags, self.meta.tag, len(indices)),
-        }
-        return list(zip(parts[0], parts[1], parts[2], strict=True))
+    def _take(self, indices: IndexArray) -> tuple[Any, ...]:
+        names = list(dict.fromkeys(name for each in self._names for name in names_in(each)))
+        return triple(self.meta, self._names, self._readers.get().read(names, indices), len(indices))
 
     def _targets(self, indices: IndexArray) -> npt.NDArray[Any]:
-        (targets,) = self._readers.get().read(indices, [_TARGET])
-        return np.full(len(indices), None, dtype=object) if targets is None else targets
+        return self._labels(self._names[1], None, indices)
 
     def _tags(self, indices: IndexArray) -> npt.NDArray[Any]:
-        (tags,) = self._readers.get().read(indices, [_TAG])
-        return constant(self.meta.tag, len(indices)) if tags is None else tags
+        return self._labels(self._names[2], self.meta.tag, indices)
 
-
-class _Reader:
-    """What one process has open of an iterator: the file, and the rows of its datasets."""
-
-    def __init__(
-        self,
-        connector: ResourceOpener,
-        info: ResourceInfo,
-        sample: str | None,
-        target: str | None,
-        tag: str | None,
-    ) -> None:
-        # Made anew in a forked child, so never inherited in the locked state.
-        self._lock = threading.Lock()
-        self._file = HDF5File(connector.get_resource(info.identifier, info=info))
-        with self._file.reading():
-            if sample is None:
-                sample, target = usual_names(self._file.names(), target, info.identifier, "dataset")
-            names = (sample, target, tag)
-            datasets = [None if name is None else self._file.dataset(name) for name in names]
-            remote = self._file.resource is not None
-            self._columns = [None if found is None else HDF5Rows(found, plan=remote) for found in datasets]
-            self._target_dataset = datasets[_TARGET]
-        lengths = {name: rows.length for name, rows in zip(names, self._columns, strict=True) if rows is not None}
-        if len(set(lengths.values())) > 1:
-            listed = ", ".join(f"{name!r} has {length}" for name, length in lengths.items())
-            raise DatasetFileCorruptError(
-                f"{info.identifier} in {connector.url}: as many rows are needed, but {listed}"
-            )
-        self.length = lengths[sample]
-
-    def class_names(self) -> tuple[str, ...] | None:
-        """The names of the classes, where the targets carry them."""
-        with self._lock, self._file.reading():
-            dataset = self._target_dataset
-            if dataset is None or CLASS_NAMES not in dataset.attrs:
-                return None
-            names = np.atleast_1d(dataset.attrs[CLASS_NAMES])
-            return tuple(name.decode() if isinstance(name, bytes) else str(name) for name in names)
-
-    def contents(self) -> list[str | None]:
-        """What samples, targets and tags are, in words."""
-        return [None if rows is None else rows.contents() for rows in self._columns]
-
-    def read(self, indices: IndexArray, which: Sequence[int]) -> list[npt.NDArray[Any] | None]:
-        """The rows of some of the columns, in the order of the indices; None for a column that there isn't."""
-        wanted, places = np.unique(indices, return_inverse=True)
-        with self._lock, self._file.reading():
-            parts = self._read_sorted(wanted, [self._columns[number] for number in which])
-        as_read = len(wanted) == len(indices) and bool(np.all(wanted == indices))
-        return [rows if rows is None or as_read else rows[places] for rows in parts]
-
-    def _read_sorted(self, indices: IndexArray, columns: Sequence[HDF5Rows | None]) -> list[npt.NDArray[Any] | None]:
-        resource = self._file.resource
-        if resource is not None and len(indices):
-            ranges = sorted({found for rows in columns if rows is not None for found in rows.ranges(indices)})
-            if len(indices) > 1 and sum(stop - start for start, stop in ranges) > FETCH_BYTES:
-                middle = len(indices) // 2
-                halves = [self._read_sorted(half, columns) for half in (indices[:middle], indices[middle:])]
-                return [
-                    None if a is None or b is None else np.concatenate([a, b]) for a, b in zip(*halves, strict=True)
-                ]
-            # Never wait for the network inside HDF5: it holds a lock that stops every other file meanwhile.
-            resource.prefetch(ranges)
-        return [None if rows is None else rows.read(indices) for rows in columns]
-
-
-def _listed(rows: npt.NDArray[Any] | None, otherwise: Any, length: int) -> Sequence[Any]:
-    if rows is None:
-        return [otherwise] * length
-    return [own(row) for row in rows] if rows.dtype.hasobject else list(rows)
+    def _labels(self, names: Names | None, otherwise: Any, indices: IndexArray) -> npt.NDArray[Any]:
+        """What stands at one position, without the others."""
+        if names is None:
+            return constant(otherwise, len(indices))
+        columns = self._readers.get().read(list(dict.fromkeys(names_in(names))), indices)
+        column = arranged(names, columns, np.empty(0))
+        return column if isinstance(column, np.ndarray) else label_array(rows_of(column))

@@ -14,10 +14,9 @@ from datastack_fs.errors import (
     DatasetNotFoundError,
     DatastackError,
     MaliciousFilePathError,
-    MissingDependencyError,
-    ResourceChangedError,
 )
-from datastack_fs.formats.local import pinned_state, state_of
+from datastack_fs.formats.hdf5_checks import check_dataset
+from datastack_fs.formats.local import PinnedFile, pinned_state
 from datastack_fs.resource import StreamedResource
 
 _MOST_LINKS: Final = 16
@@ -27,57 +26,65 @@ _MOST_LISTED: Final = 20
 class HDF5File:
     """The open HDF5 file of a resource, for one process; not safe to share between threads.
 
-    A local file is read by its path, at C speed, others through the resource. Links, virtual datasets and external
-    storage that lead to other files are refused: such a file could read any file of this machine.
+    HDF5 reads it through the resource, also where that is a local file: there, the pin to the version is the
+    resource's, HDF5 takes no lock that a writer would wait for, and shares nothing with other openings of the file in
+    this process. (Of a path it does, and then reads memory that is no longer its own, once one of them is closed:
+    h5py issue 2920.) Links, virtual datasets and external storage that lead to other files are refused: such a file
+    could read any file of this machine.
+
+    Attributes:
+        resource: the file.
+        pin: a local file, for reading its bytes without HDF5; None for a remote one.
     """
 
     def __init__(self, resource: StreamedResource) -> None:
         self._what = f"{resource.identifier} in {resource.connector.url}"
-        self._descriptor: int | None = None
+        self._size = resource.size
+        self.resource = resource
+        self.pin: PinnedFile | None = None
+        if resource.local_path is not None:
+            self.pin = PinnedFile(resource.fileno(), pinned_state(resource), self._what)
         with self.reading():
-            if resource.local_path is None:
-                self.resource: StreamedResource | None = resource
-                self._file = h5py.File(resource, "r")
-            else:
-                self.resource = None
-                self._file = self._open_path(resource)
+            self._file = h5py.File(resource, "r")
         # HDF5 closes what is open when the process exits, and calls Python for it, which has ended by then: a crash
         # (h5py 3.16, HDF5 2.0). A finalizer runs before.
         self._finalizer = weakref.finalize(self, self._file.close)
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """Around everything that reads: errors become ours, and a file changed in place meanwhile is noticed."""
+        """Around everything that reads: errors become ours."""
         try:
             yield
         except DatastackError:
             raise
-        except (OSError, RuntimeError, ValueError, KeyError) as error:
-            self._check_state()
+        except Exception as error:  # the translating edge: h5py raises whatever broken bytes lead it to
             reason = error.args[0] if isinstance(error, KeyError) and error.args else error
             raise DatasetFileCorruptError(f"{self._what} can't be read as HDF5: {reason}") from error
-        self._check_state()
 
-    def dataset(self, name: str) -> h5py.Dataset:
-        """The dataset of that name, if samples can be read from it.
+    def find(self, name: str) -> h5py.Dataset | h5py.Group:
+        """The dataset or group of that name; a dataset is one that can be read.
 
         Raises:
-            DatasetNotFoundError: there is none; the message lists those that there are.
+            DatasetNotFoundError: there is none; the message lists the datasets that there are.
             MaliciousFilePathError: it leads to another file.
             MissingDependencyError: it needs a filter that is not installed.
-            DatasetFileCorruptError: it has no rows that numpy could hold.
+            DatasetFileCorruptError: it holds nothing that numpy could.
         """
         found = self._follow(name)
-        if not isinstance(found, h5py.Dataset):
+        if isinstance(found, h5py.Dataset):
+            check_dataset(found, f"{name!r} in {self._what}", self._size)
+        elif not isinstance(found, h5py.Group):
             raise DatasetNotFoundError(f"no dataset {name!r} in {self._what}; it has {self._listing()}")
-        if found.is_virtual or found.external:
-            raise self._leads_out(name, "its data")
-        if not found.shape:
-            raise DatasetFileCorruptError(f"{name!r} in {self._what} is a single value: it has no axis of samples")
-        if h5py.check_ref_dtype(found.dtype) is not None:
-            raise DatasetFileCorruptError(f"{name!r} in {self._what} holds references, not data")
-        _check_filters(found, f"{name!r} in {self._what}")
         return found
+
+    def datasets_in(self, name: str, group: h5py.Group) -> dict[str, h5py.Dataset]:
+        """The datasets that stand directly in the group of that name, by their names there; the errors of ``find``."""
+        members = [member for member in group if isinstance(self._follow(f"{name}/{member}"), h5py.Dataset)]
+        return {member: self.find(f"{name}/{member}") for member in members}
+
+    def no_datasets(self, name: str) -> DatasetNotFoundError:
+        """The error that a group has no dataset that could be read."""
+        return DatasetNotFoundError(f"no dataset in the group {name!r} in {self._what}; the file has {self._listing()}")
 
     def names(self) -> list[str]:
         """The names of the datasets at the top of the file; links that lead out are passed over."""
@@ -87,25 +94,6 @@ class HDF5File:
                 if isinstance(self._follow(name), h5py.Dataset):
                     found.append(name)
         return found
-
-    def _open_path(self, resource: StreamedResource) -> h5py.File:
-        """The file under a local resource, which is closed: h5py has a descriptor of its own."""
-        with resource:
-            file = h5py.File(resource.local_path, "r")
-            descriptor = file.id.get_vfd_handle()
-            self._state = state_of(descriptor)
-            if self._state != pinned_state(resource):  # the path may have led to another file by now
-                file.close()
-                raise self._changed()
-            self._descriptor = descriptor
-            return file
-
-    def _check_state(self) -> None:
-        if self._descriptor is not None and state_of(self._descriptor) != self._state:
-            raise self._changed()
-
-    def _changed(self) -> ResourceChangedError:
-        return ResourceChangedError(f"{self._what} was replaced or changed since it was opened")
 
     def _follow(self, name: str) -> Any:
         """What stands at a path, followed link by link so that h5py never opens another file; None for nothing."""
@@ -155,15 +143,3 @@ def _link(group: h5py.Group, name: str) -> Any:
         return group.get(name, getlink=True)
     except TypeError:
         return "a link of some program's own kind"
-
-
-def _check_filters(dataset: h5py.Dataset, what: str) -> None:
-    filters = dataset.id.get_create_plist()
-    for position in range(filters.get_nfilters()):
-        code, _, _, name = filters.get_filter(position)
-        if not h5py.h5z.filter_avail(code):
-            label = name.decode(errors="replace").strip("\0") or "unnamed"
-            raise MissingDependencyError(
-                f"{what} is compressed by the HDF5 filter {code} ({label}), which is not there: "
-                "pip install hdf5plugin, then import hdf5plugin"
-            )

@@ -1,7 +1,8 @@
-"""The rows of an HDF5 dataset: which bytes a batch of them needs, and the batch, each chunk read once."""
+"""The rows of an HDF5 dataset, read by HDF5: which bytes a batch of them needs, and the batch, each chunk read once."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -9,7 +10,10 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from datastack_fs.iterators.contents import element_type
+from datastack_fs.formats.hdf5_chunks import ChunkRanges, ContiguousRanges
+from datastack_fs.formats.hdf5_text import decode_text, holds_text
+from datastack_fs.iterators.columnar import constant
+from datastack_fs.iterators.columns import own
 from datastack_fs.iterators.indices import IndexArray
 from datastack_fs.resource import Range
 
@@ -17,7 +21,7 @@ SPAN_BYTES: Final = 64 << 10
 """Rows of a dataset without chunks are read together when they are this close."""
 
 BLOCK_BYTES: Final = 8 << 20
-"""Most that is read in one go, unless a single row is larger."""
+"""Most that is read in one go, unless a single row, or a chunk that is needed, is larger."""
 
 
 class HDF5Rows:
@@ -29,22 +33,20 @@ class HDF5Rows:
     """
 
     def __init__(self, dataset: h5py.Dataset, *, plan: bool) -> None:
-        is_text = h5py.check_string_dtype(dataset.dtype) is not None
-        self._source = dataset.asstr("utf-8") if is_text else dataset
-        self._dtype = np.dtype(object) if is_text else dataset.dtype
+        self._source, self._dtype = _source(dataset)
+        self._inner_text = dataset.dtype if holds_text(dataset.dtype) else None
         self._row_shape = dataset.shape[1:]
-        row_bytes = max(1, dataset.dtype.itemsize * int(np.prod(self._row_shape, dtype=np.int64)))
-        self._most = max(1, BLOCK_BYTES // row_bytes)
-        near = dataset.chunks[0] if dataset.chunks else SPAN_BYTES // row_bytes
-        self._near = min(max(1, near), self._most)
-        self._places: _Places | None = None
+        row_bytes = max(1, dataset.dtype.itemsize * math.prod(self._row_shape))
+        most = max(1, BLOCK_BYTES // row_bytes)
+        if dataset.chunks:  # no block ends within a chunk, which would have to be read twice
+            self._near = int(dataset.chunks[0])
+            self._most = max(1, most // self._near) * self._near
+        else:
+            self._near = min(max(1, SPAN_BYTES // row_bytes), most)
+            self._most = most
+        self._places: ChunkRanges | ContiguousRanges | None = None
         if plan:
-            self._places = _Chunks(dataset) if dataset.chunks else _Contiguous(dataset, row_bytes)
-        self.length: int = dataset.shape[0]
-
-    def contents(self) -> str:
-        """Type and shape of a row, in words."""
-        return "text" if self._dtype.hasobject else element_type(self._dtype, self._row_shape)
+            self._places = ChunkRanges(dataset) if dataset.chunks else ContiguousRanges(dataset, row_bytes)
 
     def ranges(self, indices: IndexArray) -> list[Range]:
         """The bytes of the file that these rows need; none where that is unknown, or of no use."""
@@ -58,6 +60,8 @@ class HDF5Rows:
             block = self._source[first : last + 1]
             # A run of neighbours needs no gather.
             rows[start:stop] = block if last - first == stop - start - 1 else block[indices[start:stop] - first]
+        if self._inner_text is not None:
+            decode_text(rows, self._inner_text)
         return rows
 
     def _runs(self, indices: IndexArray) -> Iterator[tuple[int, int]]:
@@ -68,48 +72,35 @@ class HDF5Rows:
         yield from zip([0, *ends][: len(ends)], ends, strict=True)
 
 
-class _Contiguous:
-    """Where the rows of a dataset without chunks are."""
-
-    def __init__(self, dataset: h5py.Dataset, row_bytes: int) -> None:
-        self._offset = dataset.id.get_offset()
-        self._row_bytes = row_bytes
-
-    def ranges(self, indices: IndexArray) -> list[Range]:
-        if self._offset is None:  # nothing is written yet, or it is kept in the header
-            return []
-        starts = (self._offset + np.unique(indices) * self._row_bytes).tolist()
-        return [(start, start + self._row_bytes) for start in starts]
-
-
-class _Chunks:
-    """Where the chunks of a dataset are: three compact arrays, from one pass over the file's own index."""
+class SingleValue:
+    """A dataset without an axis: the same value for every sample."""
 
     def __init__(self, dataset: h5py.Dataset) -> None:
-        count = dataset.id.get_num_chunks()
-        rows = np.empty(count, dtype=np.int64)
-        self._starts = np.empty(count, dtype=np.int64)
-        self._sizes = np.empty(count, dtype=np.int64)
-        place = iter(range(count))
+        source, dtype = _source(dataset)
+        self._value = source[()]
+        self._is_object = dtype == np.dtype(object)
+        if not self._is_object:
+            self._value = np.asarray(self._value, dtype.base)
+            if holds_text(dtype):
+                decode_text(self._value, dataset.dtype)
 
-        def note(chunk: Any) -> None:
-            number = next(place)
-            rows[number] = chunk.chunk_offset[0]
-            self._starts[number] = chunk.byte_offset
-            self._sizes[number] = chunk.size
-
-        dataset.id.chunk_iter(note)
-        order = np.argsort(rows, kind="stable")
-        self._rows, self._starts, self._sizes = rows[order], self._starts[order], self._sizes[order]
-        self._chunk_rows = dataset.chunks[0]
-
-    def ranges(self, indices: IndexArray) -> list[Range]:
-        wanted = np.unique(indices // self._chunk_rows) * self._chunk_rows
-        first = np.searchsorted(self._rows, wanted, "left")
-        last = np.searchsorted(self._rows, wanted, "right")
-        found = np.concatenate([np.arange(a, b) for a, b in zip(first, last, strict=True)])
-        starts = self._starts[found]
-        return list(zip(starts.tolist(), (starts + self._sizes[found]).tolist(), strict=True))
+    def read(self, indices: IndexArray) -> npt.NDArray[Any]:
+        """The value, as often as there are indices, as a new array."""
+        if self._is_object:
+            return copies(constant(self._value, len(indices)))
+        return np.repeat(self._value[np.newaxis], len(indices), axis=0)
 
 
-_Places = _Contiguous | _Chunks
+def copies(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The rows, where two of them may be one object: then they are made two, in place."""
+    if rows.dtype == np.dtype(object):
+        for place in np.ndindex(rows.shape):
+            rows[place] = own(rows[place])
+    return rows
+
+
+def _source(dataset: h5py.Dataset) -> tuple[Any, np.dtype[Any]]:
+    """What gives values when it is sliced, text as ``str``, and their type."""
+    if h5py.check_string_dtype(dataset.dtype) is not None:
+        return dataset.asstr("utf-8"), np.dtype(object)
+    return dataset, dataset.dtype

@@ -63,7 +63,7 @@ def names_in(names: Names | None) -> tuple[str, ...]:
     return found
 
 
-def arranged(names: Names | None, columns: Mapping[str, npt.NDArray[Any]], otherwise: npt.NDArray[Any]) -> Any:
+def arranged(names: Names | None, columns: Mapping[str, Any], otherwise: npt.NDArray[Any]) -> Any:
     """The column of one position: as the names say, or ``otherwise`` where there are none.
 
     Examples:
@@ -83,7 +83,7 @@ def arranged(names: Names | None, columns: Mapping[str, npt.NDArray[Any]], other
 
 
 def triple(
-    meta: DatasetMeta, names: Sequence[Names | None], columns: Mapping[str, npt.NDArray[Any]], length: int
+    meta: DatasetMeta, names: Sequence[Names | None], columns: Mapping[str, Any], length: int
 ) -> tuple[Any, Any, Any]:
     """Columns of sample, target and tag by their names, each at its position; a target or tag without is constant."""
     sample, target, tag = names

@@ -23,7 +23,7 @@ from datastack_fs.errors import (
     MissingDependencyError,
     ResourceChangedError,
 )
-from datastack_fs.formats import hdf5
+from datastack_fs.formats import hdf5_reader
 from datastack_fs.formats.hdf5 import HDF5DatasetIterator
 from datastack_fs.iterators import DatasetMeta
 from datastack_fs.testing import DatasetIteratorTests
@@ -125,6 +125,18 @@ LAYOUTS = {
     "text": lambda file: file.create_dataset("x", data=["owl", "Zaunkönig", ""] * 7, chunks=(4,)),
     "table of text": lambda file: file.create_dataset("x", data=np.array([["a", "b"], ["ä", ""]] * 5, dtype=object)),
     "ragged": lambda file: _ragged(file),
+    "half precision": lambda file: file.create_dataset("x", data=numbers(">f2"), chunks=(4, 3, 2)),
+    "four axes": lambda file: file.create_dataset("x", data=numbers("i2", (LENGTH, 3, 2, 4)), chunks=(5, 3, 1, 3)),
+    "opaque": lambda file: file.create_dataset("x", data=numbers("i4", (LENGTH,)).view("V4")),
+    "enum": lambda file: file.create_dataset("x", data=numbers("i2"), dtype=h5py.enum_dtype({"owl": 1}, "i2")),
+    "time": lambda file: file.create_dataset("x", data=numbers("M8[s]").astype(h5py.opaque_dtype("M8[s]"))),
+    "bits": lambda file: _of_type(file, h5py.h5t.STD_B16BE, (LENGTH,)),
+    "arrays": lambda file: file.create_dataset("x", (LENGTH,), "(2,3)f4", chunks=(4,), compression="gzip"),
+    "n-bit": lambda file: _of_type(file, _twelve_bits(), (LENGTH,), h5py.h5z.FILTER_NBIT),
+    "szip": lambda file: file.create_dataset("x", data=numbers("i4"), chunks=(4, 3, 2), compression="szip"),
+    "scaled": lambda file: file.create_dataset("x", data=numbers("f4"), chunks=(4, 3, 2), scaleoffset=2),
+    "shuffled only": lambda file: file.create_dataset("x", data=numbers("i4"), chunks=(4, 3, 2), shuffle=True),
+    "chunks that could not be packed": lambda file: _unpacked_chunks(file),
 }
 
 
@@ -139,6 +151,30 @@ def _compact(file):
 def _half_written(file):
     dataset = file.create_dataset("x", (LENGTH, 2), "f4", chunks=(4, 2), fillvalue=-1)
     dataset[8:13] = 5
+
+
+def _of_type(file, kind, shape, code=None):
+    plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    if code is not None:
+        plist.set_chunk((4,))
+        plist.set_filter(code, h5py.h5z.FLAG_OPTIONAL, ())
+    dataset = h5py.Dataset(h5py.h5d.create(file.id, b"x", kind, h5py.h5s.create_simple(shape), plist))
+    if kind.get_class() == h5py.h5t.INTEGER:
+        dataset[...] = numbers("i2", shape)
+
+
+def _twelve_bits():
+    kind = h5py.h5t.STD_I16LE.copy()
+    kind.set_precision(12)
+    return kind
+
+
+def _unpacked_chunks(file):
+    """The filter of some chunks is switched off by their mask."""
+    dataset = file.create_dataset("x", (LENGTH, 2), "i4", chunks=(4, 2), compression="gzip")
+    dataset[...] = numbers("i4", (LENGTH, 2))
+    for row in (0, 8):
+        dataset.id.write_direct_chunk((row, 0), numbers("i4", (4, 2)).tobytes(), filter_mask=1)
 
 
 def _compound():
@@ -224,8 +260,8 @@ def test_a_missing_name_lists_what_there_is(memory):
         DatasetNotFoundError, match=r"no dataset 'imgs' in birds.h5.*deep/images \(3, 8\) uint8, labels"
     ):
         HDF5DatasetIterator(stored(memory, data), sample="imgs")
-    with pytest.raises(DatasetNotFoundError, match="no dataset 'deep'"):
-        HDF5DatasetIterator(stored(memory, data), sample="deep")
+    with pytest.raises(DatasetNotFoundError, match="no dataset 'deep/labels'"):
+        HDF5DatasetIterator(stored(memory, data), sample="deep/labels")
     with pytest.raises(DatasetNotFoundError, match="no dataset 'labels/x'"):
         HDF5DatasetIterator(stored(memory, data), sample="deep/images", target="labels/x")
     assert len(HDF5DatasetIterator(stored(memory, data), sample="/deep//images")) == 3
@@ -325,7 +361,7 @@ def test_datasets_without_rows_are_refused(memory):
         file["null"] = h5py.Empty("f4")
         file["pointers"] = np.array([file.ref], dtype=h5py.ref_dtype)
 
-    for name, reason in (("single", "single value"), ("null", "single value"), ("pointers", "references")):
+    for name, reason in (("single", "single value"), ("null", "holds no value"), ("pointers", "references")):
         with pytest.raises(DatasetFileCorruptError, match=reason):
             HDF5DatasetIterator(stored(memory, content(build)), sample=name)
 
@@ -381,6 +417,7 @@ def test_a_batch_is_one_fetch(request):
         libver="latest",
     )
     iterator = HDF5DatasetIterator(stored(store, data))
+    iterator[0]  # finds out where the chunks are
     for batch in np.split(np.random.default_rng(4).permutation(2000)[:320], 10):
         store.requests.clear()
         found = iterator.__getitems__(batch)
@@ -408,8 +445,64 @@ def test_targets_read_no_samples(request, chunks):
     assert len(store.requests) == 1
 
 
+@pytest.mark.parametrize(
+    ("chunks", "packed"),
+    [
+        (None, {}),
+        ((16, 64, 64), {}),
+        ((64, 32, 32), {}),
+        ((16, 64, 64), {"compression": "gzip", "shuffle": True}),
+        ((64, 32, 32), {"compression": "gzip"}),
+    ],
+    ids=str,
+)
+def test_a_batch_fetches_what_it_needs_and_little_more(request, chunks, packed):
+    """In one call, each byte once; a block of the reader's cache is 64 KiB, so that much may come with each chunk."""
+    store = CountingStore(request.node.nodeid)
+    images = np.random.default_rng(5).integers(0, 255, (1024, 64, 64), "u1")
+
+    def build(file):
+        file.create_dataset("images", data=images, chunks=chunks, **packed)
+        file["labels"] = np.arange(1024)
+
+    data = content(build, libver="latest")
+    iterator = HDF5DatasetIterator(stored(store, data))
+    iterator[0]
+    batch = np.random.default_rng(6).permutation(1024)[:20]
+    store.requests.clear()
+    found, labels, _ = iterator.take(batch)
+    assert (found == images[batch]).all()
+    assert labels.tolist() == batch.tolist()
+    assert len(store.requests) == 1
+    with h5py.File(io.BytesIO(data), "r") as file:
+        dataset = file["images"]
+        rows = np.unique(batch // chunks[0]) * chunks[0] if chunks else batch
+        if chunks:
+            corners = [(row, y, x) for row in rows for y in range(0, 64, chunks[1]) for x in range(0, 64, chunks[2])]
+            places = [dataset.id.get_chunk_info_by_coord(corner) for corner in corners]
+            needed = [(place.byte_offset, place.byte_offset + place.size) for place in places]
+        else:
+            needed = [
+                (dataset.id.get_offset() + row * 4096, dataset.id.get_offset() + (row + 1) * 4096) for row in rows
+            ]
+        needed.append((file["labels"].id.get_offset(), file["labels"].id.get_offset() + 8 * 1024))
+    blocks = {block for start, stop in needed for block in range(start >> 16, ((stop - 1) >> 16) + 1)}
+    assert store.fetched <= 1.25 * (len(blocks) << 16), "requests with a small gap between them are joined"
+
+
+def test_rows_far_apart_come_in_few_calls(request):
+    """Each in a block of its own, more of them than the reader's cache holds."""
+    store = CountingStore(request.node.nodeid)
+    data = content(lambda file: file.create_dataset("x", data=np.arange(5 << 20).reshape(-1, 2)))
+    iterator = HDF5DatasetIterator(stored(store, data))
+    store.requests.clear()
+    chosen = np.random.default_rng(7).permutation(np.arange(0, len(iterator), 4096))
+    assert (iterator.take(chosen)[0][:, 0] == chosen * 2).all()
+    assert len(store.requests) <= 8
+
+
 def test_batches_larger_than_the_cache_come_in_parts(request, monkeypatch):
-    monkeypatch.setattr(hdf5, "FETCH_BYTES", 1000)
+    monkeypatch.setattr(hdf5_reader, "FETCH_BYTES", 1000)
     store = CountingStore(request.node.nodeid)
     data = content(lambda file: birds(file, chunks=(4, 6, 5)))
     iterator = HDF5DatasetIterator(stored(store, data), sample="images", target="labels", tag="sites")
@@ -459,20 +552,22 @@ def images_of(iterator):
     return [image.tobytes() for image, _, _ in iterator.__getitems__(range(len(iterator)))]
 
 
+@pytest.mark.parametrize("store", ["MemoryStorageConnector()", "FileStorageConnector(folder)"])
 @pytest.mark.parametrize("end", ["pass", "if os.fork() == 0: sys.exit(0)\nassert os.wait()[1] == 0"])
-def test_a_process_with_an_open_file_ends_well(end):
+def test_a_process_with_an_open_file_ends_well(end, store, tmp_path):
     """HDF5 calls Python after its end for a file left open over a Python file: without care, it crashes."""
     code = textwrap.dedent("""
         import io, os, sys, h5py
-        from datastack_fs.connectors import MemoryStorageConnector
+        from datastack_fs.connectors import FileStorageConnector, MemoryStorageConnector
         from datastack_fs.formats.hdf5 import HDF5DatasetIterator
         stream = io.BytesIO()
         with h5py.File(stream, "w") as file:
             file["x"] = [1, 2, 3]
-        store = MemoryStorageConnector()
+        store = STORE
         store.set_resource("a.h5", stream.getvalue())
         iterator = HDF5DatasetIterator(store.get_resource("a.h5"))
         assert iterator[2][0] == 3
     """)
-    done = subprocess.run([sys.executable, "-c", code + end], capture_output=True, text=True)
+    code = f"folder = {str(tmp_path)!r}\n{code.replace('STORE', store)}{end}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")

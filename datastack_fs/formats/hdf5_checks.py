@@ -1,0 +1,79 @@
+"""Which HDF5 datasets are read, and which are refused: those that lead to other files, hold no data, or lie."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import h5py
+import numpy as np
+
+from datastack_fs.errors import DatasetFileCorruptError, MaliciousFilePathError, MissingDependencyError
+
+MOST_RATIO: Final = 1100
+"""How much smaller than its data a file can be: deflate makes bytes 1,032 times fewer at best."""
+
+ALWAYS_ALLOWED: Final = 16 << 20
+"""Bytes up to which a dataset may be larger than that: one that was never written reads as its fill value."""
+
+
+def check_dataset(dataset: h5py.Dataset, what: str, file_bytes: int) -> None:
+    """Refuses a dataset that can't be read, or must not be.
+
+    Args:
+        dataset: as h5py opens it.
+        what: names it in errors.
+        file_bytes: the size of its file.
+
+    Raises:
+        MaliciousFilePathError: its data is in another file.
+        MissingDependencyError: it needs a filter that is not installed.
+        DatasetFileCorruptError: it holds nothing, or references, or its shape can't be true.
+    """
+    if dataset.is_virtual or dataset.external:
+        raise MaliciousFilePathError(f"{what}: its data leads to another file, which is refused")
+    if dataset.shape is None:
+        raise DatasetFileCorruptError(f"{what} is empty (h5py.Empty): it holds no value")
+    if _holds_references(dataset.dtype):
+        raise DatasetFileCorruptError(f"{what} holds references, not data")
+    _check_filters(dataset, what)
+    _check_shape(dataset, what, file_bytes)
+
+
+def _holds_references(dtype: np.dtype[Any]) -> bool:
+    if dtype.subdtype is not None:
+        return _holds_references(dtype.base)
+    if dtype.names is not None:
+        return any(_holds_references(dtype[name]) for name in dtype.names)
+    element = h5py.check_vlen_dtype(dtype)
+    if isinstance(element, np.dtype):
+        return _holds_references(element)
+    return h5py.check_ref_dtype(dtype) is not None
+
+
+def _check_filters(dataset: h5py.Dataset, what: str) -> None:
+    filters = dataset.id.get_create_plist()
+    for position in range(filters.get_nfilters()):
+        code, _, _, name = filters.get_filter(position)
+        if not h5py.h5z.filter_avail(code):
+            label = name.decode(errors="replace").strip("\0") or "unnamed"
+            raise MissingDependencyError(
+                f"{what} is compressed by the HDF5 filter {code} ({label}), which is not there: "
+                "pip install hdf5plugin, then import hdf5plugin"
+            )
+
+
+def _check_shape(dataset: h5py.Dataset, what: str, file_bytes: int) -> None:
+    """Refuses a shape that a damaged header made up: reading it would take for ever, or all memory."""
+    promised = math.prod(dataset.shape) * dataset.dtype.itemsize
+    most = max(ALWAYS_ALLOWED, MOST_RATIO * file_bytes)
+    if promised <= most:
+        return
+    if dataset.chunks:  # other filters may do better than deflate, and chunks that are there count whole
+        chunk_bytes = math.prod(dataset.chunks) * dataset.dtype.itemsize
+        most = max(most, MOST_RATIO * dataset.id.get_num_chunks() * chunk_bytes)
+    if promised > most:
+        raise DatasetFileCorruptError(
+            f"{what} has the shape {dataset.shape}, which is {promised:,} bytes, in a file of {file_bytes:,}: it is "
+            "damaged, or was never written"
+        )

@@ -1,0 +1,142 @@
+"""Rows of an HDF5 dataset that lies in a local file as it is: gathered from a memory map, without HDF5."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any, Final
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from datastack_fs.formats.hdf5_chunks import chunk_index
+from datastack_fs.formats.local import PinnedFile
+from datastack_fs.iterators.indices import IndexArray
+
+_MOST_PART: Final = 1 << 31  # bytes: numpy's types are not larger
+_MOST_EMPTY: Final = 1 << 20  # chunks that were never written
+_MAGIC: Final = b"\x89HDF\r\n\x1a\n"
+_NOWHERE: Final = -1
+
+Addresses = npt.NDArray[np.int64]
+
+
+class MappedRows:
+    """Rows of a dataset without filters, read by the addresses of its chunks; threads may share it.
+
+    A dataset without chunks is one that has a single chunk.
+
+    Args:
+        file: where it lies.
+        dataset: its shape and type.
+        chunk: the shape of a chunk.
+        addresses: where each chunk begins, by its place in the grid of chunks; -1 for one that was never written.
+        fill: what is read of those.
+    """
+
+    def __init__(
+        self, file: PinnedFile, dataset: h5py.Dataset, chunk: tuple[int, ...], addresses: Addresses, fill: Any
+    ) -> None:
+        self._file = file
+        self._dtype = dataset.dtype.base
+        inner = dataset.dtype.shape  # an element may be an array itself
+        self._row_shape = (*dataset.shape[1:], *inner)
+        self._chunk_rows, self._part_shape = chunk[0], (*chunk[1:], *inner)
+        self._part_bytes = math.prod(self._part_shape) * self._dtype.itemsize
+        self._addresses, self._fill = addresses, fill
+        self._is_whole = bool(addresses.min() != _NOWHERE)
+        # The bytes of the file at every address: what is gathered is copied as bytes, aligned or not.
+        places = file.size - self._part_bytes + 1
+        self._parts = file.array((places,), np.dtype((np.void, self._part_bytes)), strides=(1,))
+
+    def read(self, indices: IndexArray) -> npt.NDArray[Any]:
+        """The rows at checked indices, in any order, as a new array."""
+        if self._addresses[0].size == 1 and self._part_shape == self._row_shape:
+            return self._part(indices, (0,) * (self._addresses.ndim - 1))
+        rows = np.empty((len(indices), *self._row_shape), self._dtype)
+        for place in itertools.product(*map(range, self._addresses.shape[1:])):
+            steps = zip(place, self._part_shape, strict=False)
+            corner = (slice(None), *(slice(number * size, (number + 1) * size) for number, size in steps))
+            window = rows[corner]
+            # The last chunk of an axis may reach beyond the end.
+            window[...] = self._part(indices, place)[tuple(slice(size) for size in window.shape)]
+        return rows
+
+    def _part(self, indices: IndexArray, place: tuple[int, ...]) -> npt.NDArray[Any]:
+        """What the chunks of one column of the grid hold of the rows."""
+        numbers: Any = (indices // self._chunk_rows, *place)
+        starts = self._addresses[numbers]
+        addresses = starts + indices % self._chunk_rows * self._part_bytes
+        if self._is_whole:
+            return self._gathered(addresses)
+        missing = starts == _NOWHERE
+        parts = self._gathered(np.where(missing, 0, addresses))
+        parts[missing] = self._fill
+        return parts
+
+    def _gathered(self, addresses: Addresses) -> npt.NDArray[Any]:
+        parts = self._file.take(self._parts, addresses)
+        typed: npt.NDArray[Any] = parts.view(self._dtype)
+        return typed.reshape(len(addresses), *self._part_shape)
+
+
+def mapped_rows(dataset: h5py.Dataset, file: PinnedFile) -> MappedRows | None:
+    """The rows of a dataset, if its bytes in the file are those of a numpy array; None where only HDF5 can read it."""
+    is_filtered = dataset.id.get_create_plist().get_nfilters() > 0
+    is_object = dataset.dtype.hasobject or h5py.check_string_dtype(dataset.dtype) is not None
+    if is_filtered or is_object or not dataset.size or not _is_plain(dataset):
+        return None
+    # Behind a user block, not every version of HDF5 counts addresses from the first byte of the file.
+    if file.take(file.array((len(_MAGIC),), np.dtype(np.uint8)), np.arange(len(_MAGIC))).tobytes() != _MAGIC:
+        return None
+    found = _chunked(dataset) if dataset.chunks else _contiguous(dataset)
+    if found is None:
+        return None
+    chunk, addresses = found
+    row_bytes = math.prod(chunk[1:]) * dataset.dtype.itemsize
+    first, last = int(addresses.min()), int(addresses.max())
+    if row_bytes >= _MOST_PART or first < _NOWHERE or last + chunk[0] * row_bytes > file.size:
+        return None  # of a file whose addresses are wrong, HDF5 will say so
+    if first == _NOWHERE and not _has_fill(dataset):
+        return None
+    return MappedRows(file, dataset, chunk, addresses, dataset.fillvalue if first == _NOWHERE else None)
+
+
+def _is_plain(dataset: h5py.Dataset) -> bool:
+    """Whether HDF5 would hand the bytes on without a conversion."""
+    stored = dataset.id.get_type()
+    if stored.get_class() == h5py.h5t.ENUM and h5py.check_enum_dtype(dataset.dtype) is not None:
+        stored = stored.get_super()
+    return bool(h5py.h5t.py_create(dataset.dtype) == stored)
+
+
+def _contiguous(dataset: h5py.Dataset) -> tuple[tuple[int, ...], Addresses] | None:
+    start = dataset.id.get_offset()
+    if start is None:  # nothing is written yet, or it is kept in the header
+        return None
+    return dataset.shape, np.full((1,) * dataset.ndim, start, dtype=np.int64)
+
+
+def _chunked(dataset: h5py.Dataset) -> tuple[tuple[int, ...], Addresses] | None:
+    chunk = dataset.chunks
+    grid = tuple(-(-size // step) for size, step in zip(dataset.shape, chunk, strict=True))
+    index = chunk_index(dataset)
+    if math.prod(grid) > 4 * len(index.starts) + _MOST_EMPTY:  # next to nothing is written of it
+        return None
+    places = index.corners // np.array(chunk)
+    if (places < 0).any() or (places >= grid).any() or (index.sizes != math.prod(chunk) * dataset.dtype.itemsize).any():
+        return None
+    addresses = np.full(grid, _NOWHERE, dtype=np.int64)
+    addresses[tuple(places.T)] = index.starts
+    return chunk, addresses
+
+
+def _has_fill(dataset: h5py.Dataset) -> bool:
+    """Whether what was never written reads as a certain value: else HDF5 leaves it open."""
+    plist = dataset.id.get_create_plist()
+    return (
+        dataset.dtype.subdtype is None
+        and plist.fill_value_defined() != h5py.h5d.FILL_VALUE_UNDEFINED
+        and plist.get_fill_time() != h5py.h5d.FILL_TIME_NEVER
+    )
