@@ -1,4 +1,4 @@
-"""A Parquet file in any store as samples: of each batch, the row groups and columns that it needs are fetched at once."""
+"""A Parquet file in any store as samples: a batch fetches the row groups and columns that it needs, at once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import json
 from functools import partial
 from typing import Any
 
-from datastack_fs.formats.parquet_file import ParquetFooter, ParquetGroups
+from datastack_fs.formats.parquet_file import ParquetGroups
+from datastack_fs.formats.parquet_footer import ParquetFooter
 from datastack_fs.formats.row_groups import CACHE_BYTES, RowGroupsDatasetIterator
 from datastack_fs.iterators.base import DatasetMeta
 from datastack_fs.iterators.columnar import Names

@@ -13,19 +13,9 @@ from pyarrow import types
 
 from datastack_fs.errors import DatasetFileCorruptError, DatastackError
 from datastack_fs.formats.fetched_file import FetchedFile
+from datastack_fs.formats.parquet_footer import MAGIC, Chunk, ParquetFooter
 from datastack_fs.formats.row_groups import Group, RowGroups
-from datastack_fs.resource import Range, ResourceInfo, ResourceOpener, StreamedResource
-
-TAIL_BYTES: Final = 64 << 10
-"""What is read of the end of a file at first: most footers are shorter."""
-
-CARRIED_BYTES: Final = 256 << 10
-"""A footer up to this size goes along when an iterator is pickled; a larger one is read again."""
-
-_MAGIC: Final = b"PAR1"
-_ENCRYPTED: Final = b"PARE"
-_END_BYTES: Final = 8
-_PADDING: Final = 100  # writers before parquet-mr 1.2.9 forgot the header of the dictionary: PARQUET-816
+from datastack_fs.resource import Range
 
 # What pyarrow raises on broken files: its own errors, and built-in ones for what Python code of it stumbles over.
 _ARROW_ERRORS: Final = (
@@ -52,48 +42,6 @@ def reading_arrow(what: str, kind: str) -> Iterator[None]:
         raise DatasetFileCorruptError(f"{what} can't be read as {kind}: {reason}") from error
 
 
-class ParquetFooter:
-    """The footer of a Parquet file: its bytes, and the file's address and version. It pickles without long bytes.
-
-    Raises:
-        DatasetFileCorruptError: the file has none, or an encrypted one.
-    """
-
-    def __init__(self, resource: StreamedResource) -> None:
-        self.connector: ResourceOpener = resource.connector
-        self.info: ResourceInfo = resource.info
-        self.what = f"{resource.identifier} in {resource.connector.url}"
-        self._content: bytes | None = self._fetch()
-
-    def metadata(self) -> pq.FileMetaData:
-        """The footer, parsed."""
-        if self._content is None:
-            self._content = self._fetch()
-        with reading_arrow(self.what, "Parquet"):
-            return pq.read_metadata(pa.BufferReader(_MAGIC + self._content))  # as a file of nothing else
-
-    def _fetch(self) -> bytes:
-        size = self.info.size
-        tail = self._bytes(max(0, size - TAIL_BYTES), size)
-        magic = tail[-len(_MAGIC) :]
-        if magic == _ENCRYPTED:
-            raise DatasetFileCorruptError(f"{self.what} is encrypted: decrypt it first, there is no way to give a key")
-        length = int.from_bytes(tail[-_END_BYTES : -len(_MAGIC)], "little") + _END_BYTES
-        if magic != _MAGIC or length + len(_MAGIC) > size:
-            raise DatasetFileCorruptError(
-                f"{self.what} is no whole Parquet file: it has {size:,} bytes, and they end with {magic!r}, not with a "
-                f"footer and {_MAGIC!r}"
-            )
-        return tail[-length:] if length <= len(tail) else self._bytes(size - length, size)
-
-    def _bytes(self, start: int, stop: int) -> bytes:
-        return self.connector.get_ranges(self.info.identifier, [(start, stop)], info=self.info)[0]
-
-    def __getstate__(self) -> dict[str, Any]:
-        long = self._content is not None and len(self._content) > CARRIED_BYTES
-        return {**self.__dict__, "_content": None if long else self._content}
-
-
 class ParquetGroups(RowGroups):
     """The row groups of a Parquet file.
 
@@ -103,21 +51,23 @@ class ParquetGroups(RowGroups):
     """
 
     def __init__(self, footer: ParquetFooter, cache_bytes: int) -> None:
-        self._what = footer.what
+        super().__init__(footer.connector, footer.info, footer.lengths, cache_bytes)
+        self._footer = footer
         self._fetched_file = FetchedFile(footer.connector, footer.info)
-        self._metadata = footer.metadata()
         with self._reading():
             self._file = pq.ParquetFile(
                 pa.PythonFile(self._fetched_file, mode="r"),
-                metadata=self._metadata,
+                metadata=pq.read_metadata(pa.BufferReader(MAGIC + footer.content)),  # as a file of nothing else
                 pre_buffer=False,
                 page_checksum_verification=True,
             )
             self._schema = self._file.schema_arrow
-            lengths = self._lengths()
+            self._columns = self._file.schema
             self._leaves = self._leaves_by_name()
+            for group, length in enumerate(footer.lengths):
+                if length > footer.info.size:  # there are such files: a value that repeats takes no room
+                    self._chunk(group, 0)
         self._missing: dict[str, bool] = {}
-        super().__init__(footer.connector, footer.info, lengths, cache_bytes)
 
     @property
     def schema(self) -> pa.Schema:
@@ -125,19 +75,7 @@ class ParquetGroups(RowGroups):
         return self._schema
 
     def _reading(self) -> Any:
-        return reading_arrow(self._what, "Parquet")
-
-    def _lengths(self) -> list[int]:
-        metadata = self._metadata
-        lengths = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
-        if min(lengths, default=0) < 0 or sum(lengths) != metadata.num_rows:
-            raise DatasetFileCorruptError(
-                f"{self._what} has row groups of {sum(lengths):,} rows, and its footer promises {metadata.num_rows:,}"
-            )
-        for group in range(metadata.num_row_groups):
-            if metadata.num_columns:
-                self._check_count(group, 0)  # a length that is wrong would make indices of rows that are not there
-        return lengths
+        return reading_arrow(self._footer.what, "Parquet")
 
     def _leaves_by_name(self) -> dict[str, range]:
         """The columns as the file has them, by name: each field of a struct is one of its own."""
@@ -147,47 +85,18 @@ class ParquetGroups(RowGroups):
             stop = first + _count_leaves(field.type)
             leaves[field.name] = range(first, stop)
             first = stop
-        if first != self._metadata.num_columns:
+        if first != len(self._columns):
             raise DatasetFileCorruptError(
-                f"{self._what}: its schema has {first:,} columns, and its row groups {self._metadata.num_columns:,}"
+                f"{self._footer.what}: its schema has {first} columns of Arrow's, and {len(self._columns)} of its own"
             )
+        self._footer.check_width(first)
         return leaves
 
+    def _chunk(self, group: int, leaf: int) -> Chunk:
+        return self._footer.chunk(group, leaf, nested=self._columns.column(leaf).max_repetition_level > 0)
+
     def _ranges(self, group: int, names: Sequence[str]) -> list[Range]:
-        leaves = [leaf for name in names for leaf in self._leaves[name]]
-        for leaf in leaves:
-            self._check_count(group, leaf)
-        return [self._chunk_range(group, leaf) for leaf in leaves]
-
-    def _chunk_range(self, group: int, leaf: int) -> Range:
-        chunk = self._metadata.row_group(group).column(leaf)
-        place = f"{self._what}: column {chunk.path_in_schema!r} of row group {group}"
-        if chunk.file_path:
-            raise DatasetFileCorruptError(f"{place} lies in another file, which is not read: {chunk.file_path!r}")
-        start = chunk.data_page_offset
-        if chunk.has_dictionary_page and 0 < chunk.dictionary_page_offset < start:
-            start = chunk.dictionary_page_offset
-        stop = start + chunk.total_compressed_size
-        if not len(_MAGIC) <= start <= stop <= self._info.size:
-            raise DatasetFileCorruptError(
-                f"{place} lies at the bytes {start:,} to {stop:,} of a file of {self._info.size:,}"
-            )
-        return start, min(stop + self._padding, self._info.size)
-
-    @cached_property
-    def _padding(self) -> int:
-        return _PADDING if self._metadata.created_by.startswith("parquet-mr") else 0
-
-    def _check_count(self, group: int, leaf: int) -> None:
-        """Refuses a chunk that can't have the rows of its group, before anyone makes room for them."""
-        rows = self._metadata.row_group(group)
-        chunk = rows.column(leaf)
-        nested = self._metadata.schema.column(leaf).max_repetition_level > 0
-        if chunk.num_values < rows.num_rows or (chunk.num_values > rows.num_rows and not nested):
-            raise DatasetFileCorruptError(
-                f"{self._what}: column {chunk.path_in_schema!r} of row group {group} has {chunk.num_values:,} values "
-                f"for {rows.num_rows:,} rows"
-            )
+        return [self._chunk(group, leaf).place for name in names for leaf in self._leaves[name]]
 
     def _decode(
         self, group: int, names: Sequence[str], ranges: Sequence[Range], answers: Sequence[bytes]
@@ -199,11 +108,11 @@ class ParquetGroups(RowGroups):
         finally:
             self._fetched_file.close()
         columns = {name: table.column(name) for name in names}
-        length = self._metadata.row_group(group).num_rows
+        length = self._footer.lengths[group]
         for name, column in columns.items():
             if len(column) != length:
                 raise DatasetFileCorruptError(
-                    f"{self._what}: column {name!r} of row group {group} has {len(column):,} rows of {length:,}"
+                    f"{self._footer.what}: column {name!r} of row group {group} has {len(column):,} rows of {length:,}"
                 )
         return columns
 
@@ -217,11 +126,7 @@ class ParquetGroups(RowGroups):
         if not (types.is_integer(kind) or types.is_boolean(kind)):
             return False  # the others have a value for what is missing
         leaf = self._leaves[name].start
-        for group in range(self._metadata.num_row_groups):
-            found = self._metadata.row_group(group).column(leaf).statistics
-            if found is not None and found.has_null_count and found.null_count:
-                return True
-        return False
+        return any(self._chunk(group, leaf).missing for group in range(len(self._footer.lengths)))
 
 
 def _count_leaves(kind: pa.DataType) -> int:

@@ -43,9 +43,7 @@ class RowGroups(ABC):
         cache_bytes: how much of decoded groups is kept.
     """
 
-    def __init__(
-        self, connector: ResourceOpener, info: ResourceInfo, lengths: Sequence[int], cache_bytes: int
-    ) -> None:
+    def __init__(self, connector: ResourceOpener, info: ResourceInfo, lengths: Sequence[int], cache_bytes: int) -> None:
         self._connector, self._info = connector, info
         self._stops = np.cumsum(np.array(lengths, dtype=np.int64))
         self._cache_bytes = cache_bytes
@@ -71,9 +69,7 @@ class RowGroups(ABC):
         """The bytes of some columns of a group; none where nothing needs to be fetched."""
 
     @abstractmethod
-    def _decode(
-        self, group: int, names: Sequence[str], ranges: Sequence[Range], answers: Sequence[bytes]
-    ) -> Group:
+    def _decode(self, group: int, names: Sequence[str], ranges: Sequence[Range], answers: Sequence[bytes]) -> Group:
         """Decodes some columns of a group from these bytes."""
 
     @abstractmethod
@@ -130,9 +126,7 @@ class RowGroups(ABC):
 
     def _fetched(self, portion: Sequence[tuple[int, Group, list[str], list[Range]]]) -> Iterator[tuple[int, Group]]:
         together = [each for *_, ranges in portion for each in ranges]
-        answers = iter(
-            self._connector.get_ranges(self._info.identifier, together, info=self._info) if together else []
-        )
+        answers = iter(self._connector.get_ranges(self._info.identifier, together, info=self._info) if together else [])
         for group, known, lacking, ranges in portion:
             mine = [next(answers) for _ in ranges]
             with self._lock:
