@@ -59,6 +59,7 @@ FORMATS: Final = PluginTable(
         Plugin("npz", "datastack_fs.formats.npz:NpzDatasetIterator"),
         Plugin("safetensors", "datastack_fs.formats.safetensors:SafetensorsDatasetIterator"),
         Plugin("idx", "datastack_fs.formats.idx:IDXDatasetIterator"),
+        Plugin("arrow", "datastack_fs.formats.arrow:ArrowDatasetIterator", "pyarrow", "parquet"),
         Plugin("parquet", "datastack_fs.formats.parquet:ParquetDatasetIterator", "pyarrow", "parquet"),
     ],
 )
@@ -88,6 +89,8 @@ _BUILT_IN_MARKS = {
         (".idx", ".idx.gz", "-ubyte", "-ubyte.gz"),
         tuple(bytes([0, 0, code, axes]) for code in (8, 9, 11, 12, 13, 14) for axes in range(1, 5)),
     ),
+    # Feather is Arrow's file format; of its first version, what is wrong with it is said.
+    "arrow": _Marks((".arrow", ".feather", ".ipc"), (b"ARROW1", b"FEA1")),
     "parquet": _Marks((".parquet", ".pq"), (b"PAR1",)),
 }
 

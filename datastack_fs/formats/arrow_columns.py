@@ -50,6 +50,17 @@ def numpy_column(column: pa.ChunkedArray, *, nullable: bool = False) -> npt.NDAr
     return join_labels([_values(chunk, nullable) for chunk in chunks])
 
 
+def lacks_missing(kind: pa.DataType) -> bool:
+    """Whether numpy has no value of this type for what is missing, so that one makes another type of the column.
+
+    Examples:
+        >>> lacks_missing(pa.int8()), lacks_missing(pa.float64())
+        (True, False)
+    """
+    kind = kind.value_type if types.is_dictionary(kind) else kind
+    return bool(types.is_integer(kind) or types.is_boolean(kind))
+
+
 def _values(array: pa.Array, nullable: bool) -> npt.NDArray[Any]:
     array = _plain(array)
     kind = array.type
@@ -130,7 +141,7 @@ def _tensors(array: pa.FixedShapeTensorArray) -> npt.NDArray[Any]:
     order = array.type.permutation or range(len(array.type.shape))
     if rows.ndim == 1:
         return _objects([row if row is None else row.transpose(*order) for row in rows])
-    return rows.transpose(0, *(axis + 1 for axis in order))
+    return np.transpose(rows, (0, *(axis + 1 for axis in order)))
 
 
 def _stacked(array: pa.Array, shape: tuple[int, ...]) -> npt.NDArray[Any]:

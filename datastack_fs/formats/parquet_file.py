@@ -2,44 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from functools import cached_property
-from typing import Any, Final
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyarrow import types
 
-from datastack_fs.errors import DatasetFileCorruptError, DatastackError
+from datastack_fs.errors import DatasetFileCorruptError
+from datastack_fs.formats.arrow_columns import lacks_missing
+from datastack_fs.formats.arrow_errors import reading_arrow
 from datastack_fs.formats.fetched_file import FetchedFile
 from datastack_fs.formats.parquet_footer import MAGIC, Chunk, ParquetFooter
 from datastack_fs.formats.row_groups import Group, RowGroups
 from datastack_fs.resource import Range
-
-# What pyarrow raises on broken files: its own errors, and built-in ones for what Python code of it stumbles over.
-_ARROW_ERRORS: Final = (
-    pa.ArrowException,
-    OSError,
-    ValueError,
-    KeyError,
-    IndexError,
-    TypeError,
-    OverflowError,
-    MemoryError,
-)
-
-
-@contextmanager
-def reading_arrow(what: str, kind: str) -> Iterator[None]:
-    """Around everything that pyarrow does: whatever it raises on a broken file becomes ours, and names the file."""
-    try:
-        yield
-    except DatastackError:
-        raise
-    except _ARROW_ERRORS as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise DatasetFileCorruptError(f"{what} can't be read as {kind}: {reason}") from error
 
 
 class ParquetGroups(RowGroups):
@@ -74,7 +49,7 @@ class ParquetGroups(RowGroups):
         """Names and types of the columns."""
         return self._schema
 
-    def _reading(self) -> Any:
+    def _reading(self) -> AbstractContextManager[None]:
         return reading_arrow(self._footer.what, "Parquet")
 
     def _leaves_by_name(self) -> dict[str, range]:
@@ -98,9 +73,7 @@ class ParquetGroups(RowGroups):
     def _ranges(self, group: int, names: Sequence[str]) -> list[Range]:
         return [self._chunk(group, leaf).place for name in names for leaf in self._leaves[name]]
 
-    def _decode(
-        self, group: int, names: Sequence[str], ranges: Sequence[Range], answers: Sequence[bytes]
-    ) -> Group:
+    def _decode(self, group: int, names: Sequence[str], ranges: Sequence[Range], answers: Sequence[bytes]) -> Group:
         self._fetched_file.put(ranges, answers)
         try:
             # One thread: it is as quick for groups of thousands of rows, and a forked child has none of Arrow's.
@@ -122,9 +95,8 @@ class ParquetGroups(RowGroups):
         return self._missing[name]
 
     def _count_missing(self, name: str) -> bool:
-        kind = self._schema.field(name).type
-        if not (types.is_integer(kind) or types.is_boolean(kind)):
-            return False  # the others have a value for what is missing
+        if not lacks_missing(self._schema.field(name).type):
+            return False
         leaf = self._leaves[name].start
         return any(self._chunk(group, leaf).missing for group in range(len(self._footer.lengths)))
 
@@ -132,6 +104,6 @@ class ParquetGroups(RowGroups):
 def _count_leaves(kind: pa.DataType) -> int:
     if isinstance(kind, pa.BaseExtensionType):
         return _count_leaves(kind.storage_type)
-    if types.is_dictionary(kind) or not kind.num_fields:
+    if pa.types.is_dictionary(kind) or not kind.num_fields:
         return 1
     return sum(_count_leaves(kind.field(number).type) for number in range(kind.num_fields))

@@ -26,7 +26,7 @@ _CHUNKS, _GROUP_ROWS = 1, 3
 _FILE_PATH, _CHUNK, _CRYPTO, _ENCRYPTED_CHUNK = 1, 3, 8, 9
 _VALUES, _SIZE, _DATA_PAGE, _DICTIONARY_PAGE, _STATISTICS = 5, 7, 9, 11, 12
 _NULLS: Final = 3
-_WANTED: Final = {
+_WANTED: Final[dict[int, Any]] = {
     _ROWS: None,
     _CREATED_BY: None,
     _ENCRYPTION: {},
@@ -97,9 +97,10 @@ class ParquetFooter:
     def check_width(self, columns: int) -> None:
         """Refuses row groups that have not this many columns."""
         for number, group in enumerate(self._groups):
-            if len(group.get(_CHUNKS, ())) != columns:
+            found = len(group.get(_CHUNKS, ()))
+            if found != columns:
                 raise DatasetFileCorruptError(
-                    f"{self.what}: row group {number} has {len(group.get(_CHUNKS, ()))} columns, and the schema {columns}"
+                    f"{self.what}: row group {number} has {found} columns, and the schema {columns}"
                 )
 
     def chunk(self, group: int, leaf: int, *, nested: bool) -> Chunk:

@@ -85,15 +85,13 @@ class RowGroups(ABC):
             for group in sorted(picked):
                 for name, arrays in picked[group].items():
                     pieces[name] += arrays
-            columns = {
-                name: numpy_column(
-                    pa.chunked_array(arrays, _kept_type(self.schema.field(name).type)),
-                    nullable=self._has_missing(name),
-                )
-                for name, arrays in pieces.items()
-            }
-        repeats = len(wanted) < len(indices)
-        return {name: _placed(column, places, repeats=repeats) for name, column in columns.items()}
+            columns = {name: self._numpy(name, arrays) for name, arrays in pieces.items()}
+            repeats = len(wanted) < len(indices)
+            return {name: _placed(column, places, repeats=repeats) for name, column in columns.items()}
+
+    def _numpy(self, name: str, pieces: Sequence[pa.Array]) -> npt.NDArray[Any]:
+        column = pa.chunked_array(pieces, _kept_type(self.schema.field(name).type))
+        return numpy_column(column, nullable=self._has_missing(name))
 
     def _picked(self, names: Sequence[str], wanted: IndexArray) -> Iterator[tuple[int, dict[str, list[pa.Array]]]]:
         """For each group that has some of the sorted rows, these rows of its columns."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import mmap
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -12,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from datastack_fs.errors import DatasetFileCorruptError, ResourceChangedError
-from datastack_fs.formats.local import FileState, pinned_state, state_of
+from datastack_fs.errors import DatasetFileCorruptError
+from datastack_fs.formats.local import MappedFile
 from datastack_fs.iterators.columns import Column, own
 from datastack_fs.iterators.indices import IndexArray
 from datastack_fs.processes import PerProcess
@@ -47,7 +46,7 @@ class StoredArray(Column):
         self._shape, self._dtype, self._offset = shape, dtype, offset
         self._row_bytes = math.prod(shape[1:]) * dtype.itemsize
         self._is_local = resource.local_path is not None
-        self._map: _MappedFile | None = None
+        self._map: _MappedArray | None = None
         end = offset + shape[0] * self._row_bytes
         if end > resource.size:
             raise DatasetFileCorruptError(
@@ -83,10 +82,10 @@ class StoredArray(Column):
         """What to fetch for a batch; None where there is nothing to fetch."""
         return None if self._is_local or self._row_bytes == 0 or not len(indices) else RowBatch(self, indices)
 
-    def _mapped(self) -> _MappedFile:
+    def _mapped(self) -> _MappedArray:
         if self._map is None:
             resource = self._connector.get_resource(self._info.identifier, info=self._info)
-            self._map = _MappedFile(resource, self._shape, self._dtype, self._offset)
+            self._map = _MappedArray(resource, self._shape, self._dtype, self._offset)
         return self._map
 
     def __getstate__(self) -> dict[str, Any]:
@@ -159,24 +158,15 @@ def _load(load: Callable[[], npt.NDArray[Any]], reason: str) -> npt.NDArray[Any]
     return load()
 
 
-class _MappedFile:
-    """The array of a local file, mapped through the very descriptor whose version was checked."""
+class _MappedArray:
+    """The array of a local file, mapped into memory."""
 
     def __init__(self, resource: StreamedResource, shape: tuple[int, ...], dtype: np.dtype[Any], offset: int) -> None:
-        self._state: FileState = pinned_state(resource)
-        self._resource = resource  # keeps the descriptor open
-        self._descriptor = resource.fileno()
-        buffer = mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_READ)
-        self._array: npt.NDArray[Any] = np.ndarray(shape, dtype, buffer, offset)
+        self._file = MappedFile(resource)
+        self._array: npt.NDArray[Any] = np.ndarray(shape, dtype, self._file.buffer, offset)
 
     def take(self, indices: IndexArray) -> npt.NDArray[Any]:
-        # Before: touching a page that a truncation took away would kill the process. After: the bytes may be new.
-        self._check()
+        self._file.check()
         rows = self._array[indices]
-        self._check()
+        self._file.check()
         return rows
-
-    def _check(self) -> None:
-        if state_of(self._descriptor) != self._state:
-            resource = self._resource
-            raise ResourceChangedError(f"{resource.identifier} in {resource.connector.url} was changed in place")

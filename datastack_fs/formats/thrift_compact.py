@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final, TypeAlias
 
 Wanted: TypeAlias = Mapping[int, Any]
-"""By number of a field: None for a number or text, a mapping for a structure, a list of one mapping for a list of them."""
+"""By number of a field: None for a number or text, a mapping for a structure, a list of one mapping for several."""
 
 _TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT, _UUID = 1, 2, 3, 7, 8, 9, 10, 11, 12, 13
 _INTEGERS: Final = frozenset({4, 5, 6})
