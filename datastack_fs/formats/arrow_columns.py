@@ -25,7 +25,7 @@ def numpy_column(column: pa.ChunkedArray, *, nullable: bool = False) -> npt.NDAr
     Arrow                       numpy
     =========================== ==============================================================================
     numbers, bool               as they are; with missing values: floats have NaN, integers become float64 with
-                                NaN (Python integers and None where float64 would round one), bools objects
+                                NaN (Python integers and None if it would round one of these), bools objects
     text, binary, decimal, null objects: ``str``, ``bytes``, ``Decimal``, None
     date                        ``datetime64[D]``
     timestamp                   ``datetime64`` of the same unit; one with a time zone in UTC

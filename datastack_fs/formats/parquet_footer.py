@@ -129,7 +129,7 @@ class ParquetFooter:
             start = fields[_DICTIONARY_PAGE]
         stop = start + fields[_SIZE]
         end = self.info.size - len(self.content)
-        if not len(MAGIC) <= start <= stop <= end:
+        if not len(MAGIC) <= start <= stop <= end and (rows or start != stop):  # no rows may lie nowhere
             raise DatasetFileCorruptError(f"{what} lies at the bytes {start:,} to {stop:,}, and data ends at {end:,}")
         missing = fields.get(_STATISTICS, {}).get(_NULLS)
         return Chunk((start, min(stop + self._padding, end)), values, missing)

@@ -81,7 +81,7 @@ class RowGroups(ABC):
         wanted, places = np.unique(indices, return_inverse=True)
         pieces: dict[str, list[pa.Array]] = {name: [] for name in names}
         with self._reading():
-            picked = dict(self._picked(names, wanted)) if names else {}
+            picked = dict(self._picked(names, wanted)) if names and len(wanted) else {}
             for group in sorted(picked):
                 for name, arrays in picked[group].items():
                     pieces[name] += arrays
