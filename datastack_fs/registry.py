@@ -60,6 +60,7 @@ FORMATS: Final = PluginTable(
         Plugin("safetensors", "datastack_fs.formats.safetensors:SafetensorsDatasetIterator"),
         Plugin("idx", "datastack_fs.formats.idx:IDXDatasetIterator"),
         Plugin("arrow", "datastack_fs.formats.arrow:ArrowDatasetIterator", "pyarrow", "parquet"),
+        Plugin("excel", "datastack_fs.formats.excel:ExcelDatasetIterator", "openpyxl", "excel"),
         Plugin("parquet", "datastack_fs.formats.parquet:ParquetDatasetIterator", "pyarrow", "parquet"),
     ],
 )
@@ -91,6 +92,8 @@ _BUILT_IN_MARKS = {
     ),
     # Feather is Arrow's file format; of its first version, what is wrong with it is said.
     "arrow": _Marks((".arrow", ".feather", ".ipc"), (b"ARROW1", b"FEA1")),
+    # A workbook is a zip file; of an older one (OLE2), what is wrong with it is said.
+    "excel": _Marks((".xlsx", ".xlsm", ".xls"), (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",)),
     "parquet": _Marks((".parquet", ".pq"), (b"PAR1",)),
 }
 

@@ -110,7 +110,7 @@ class DataFrameDatasetIterator(TabularDatasetIterator):
     def _values(self, name: str) -> Any:
         """A column, or the index."""
         place = self._column_names.index(name)
-        return self._frame.index if place == len(self._frame.columns) else self._frame.iloc[:, place]
+        return self._frame.index.to_flat_index() if place == len(self._frame.columns) else self._frame.iloc[:, place]
 
     def _read_columns(self, names: Sequence[str], indices: IndexArray) -> Mapping[str, npt.NDArray[Any]]:
         return {name: self._read_column(name, indices) for name in names}
