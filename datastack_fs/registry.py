@@ -61,6 +61,7 @@ FORMATS: Final = PluginTable(
         Plugin("idx", "datastack_fs.formats.idx:IDXDatasetIterator"),
         Plugin("arrow", "datastack_fs.formats.arrow:ArrowDatasetIterator", "pyarrow", "parquet"),
         Plugin("excel", "datastack_fs.formats.excel:ExcelDatasetIterator", "openpyxl", "excel"),
+        Plugin("torch", "datastack_fs.formats.torch_:TorchDatasetIterator", "torch", "torch"),
         Plugin("parquet", "datastack_fs.formats.parquet:ParquetDatasetIterator", "pyarrow", "parquet"),
     ],
 )
@@ -94,6 +95,7 @@ _BUILT_IN_MARKS = {
     "arrow": _Marks((".arrow", ".feather", ".ipc"), (b"ARROW1", b"FEA1")),
     # A workbook is a zip file; of an older one (OLE2), what is wrong with it is said.
     "excel": _Marks((".xlsx", ".xlsm", ".xls"), (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",)),
+    "torch": _Marks((".pt", ".pth"), ()),
     "parquet": _Marks((".parquet", ".pq"), (b"PAR1",)),
 }
 
