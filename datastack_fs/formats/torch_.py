@@ -53,7 +53,7 @@ class TorchDatasetIterator(NamedArraysDatasetIterator):
     """Tensors that ``torch.save`` wrote, as (sample, target, tag): their first axes count the samples.
 
     The file holds one tensor, a list or tuple of tensors, or a mapping of names to tensors (of a ``TensorDataset``,
-    save ``dataset.tensors``); what else is in a mapping is passed over. Samples are numpy arrays, as those of every other
+    save ``dataset.tensors``); what else is in a mapping is passed over. Samples are numpy arrays, as those of any other
     format; ``torch.from_numpy`` and the ``DataLoader`` make tensors of them without a copy. ``bfloat16`` comes as
     float32, exactly.
 
@@ -159,8 +159,8 @@ class _File:
         layout = str(tensor.layout).removeprefix("torch.")
         if tensor.is_quantized or layout != "strided" or kind not in DTYPES:
             raise DatasetFileCorruptError(
-                f"{what} is {'quantized' if tensor.is_quantized else layout} of type {kind}, which numpy has not: save it "
-                "as a dense tensor of float32 or an integer type"
+                f"{what} is {'quantized' if tensor.is_quantized else layout} of type {kind}, which numpy has not: save "
+                "it as a dense tensor of float32 or an integer type"
             )
         if not tensor.dim():
             raise DatasetFileCorruptError(f"{what} is a single value: there is no first axis to count samples by")
@@ -192,7 +192,7 @@ class _File:
         return int(start)
 
     def _find_storages(self) -> tuple[bool, dict[int, int]]:
-        """Whether bytes are in big-endian order, and where each storage begins and ends; a tensor that lies nowhere else is a broken one.
+        """Whether bytes are in big-endian order, and where each storage begins and ends.
 
         Source: https://docs.pytorch.org/docs/stable/notes/serialization.html
         """
