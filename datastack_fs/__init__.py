@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from datastack_fs.factory import DatasetFactory
     from datastack_fs.iterators import (
         CombinedDatasetIterator,
+        DataFrameDatasetIterator,
         DatasetIterator,
         DatasetIteratorView,
         DatasetMeta,
@@ -92,6 +93,7 @@ __all__ = [
     "ArchiveStorageConnector",
     "CombinedDatasetIterator",
     "ConfigError",
+    "DataFrameDatasetIterator",
     "DatasetFactory",
     "DatasetFileCorruptError",
     "DatasetIterator",
@@ -174,6 +176,7 @@ _MODULES = {
     "factory": ("DatasetFactory",),
     "iterators": (
         "CombinedDatasetIterator",
+        "DataFrameDatasetIterator",
         "DatasetIterator",
         "DatasetIteratorView",
         "DatasetMeta",

@@ -59,6 +59,10 @@ FORMATS: Final = PluginTable(
         Plugin("npz", "datastack_fs.formats.npz:NpzDatasetIterator"),
         Plugin("safetensors", "datastack_fs.formats.safetensors:SafetensorsDatasetIterator"),
         Plugin("idx", "datastack_fs.formats.idx:IDXDatasetIterator"),
+        Plugin("arrow", "datastack_fs.formats.arrow:ArrowDatasetIterator", "pyarrow", "parquet"),
+        Plugin("excel", "datastack_fs.formats.excel:ExcelDatasetIterator", "openpyxl", "excel"),
+        Plugin("torch", "datastack_fs.formats.torch_:TorchDatasetIterator", "torch", "torch"),
+        Plugin("parquet", "datastack_fs.formats.parquet:ParquetDatasetIterator", "pyarrow", "parquet"),
     ],
 )
 
@@ -87,6 +91,12 @@ _BUILT_IN_MARKS = {
         (".idx", ".idx.gz", "-ubyte", "-ubyte.gz"),
         tuple(bytes([0, 0, code, axes]) for code in (8, 9, 11, 12, 13, 14) for axes in range(1, 5)),
     ),
+    # Feather is Arrow's file format; of its first version, what is wrong with it is said.
+    "arrow": _Marks((".arrow", ".feather", ".ipc"), (b"ARROW1", b"FEA1")),
+    # A workbook is a zip file; of an older one (OLE2), what is wrong with it is said.
+    "excel": _Marks((".xlsx", ".xlsm", ".xls"), (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",)),
+    "torch": _Marks((".pt", ".pth"), ()),
+    "parquet": _Marks((".parquet", ".pq"), (b"PAR1",)),
 }
 
 

@@ -47,6 +47,21 @@ class PinnedFile:
     def __init__(self, descriptor: int, state: FileState, what: str) -> None:
         self._descriptor, self._state, self._what = descriptor, state, what
         self._map: mmap.mmap | None = None
+        self._resource: StreamedResource | None = None
+
+    @classmethod
+    def of(cls, resource: StreamedResource) -> PinnedFile:
+        """The file under a local resource, fresh from ``get_resource``; it keeps the resource, and so the file, open."""
+        pinned = cls(resource.fileno(), pinned_state(resource), f"{resource.identifier} in {resource.connector.url}")
+        pinned._resource = resource
+        return pinned
+
+    @property
+    def buffer(self) -> mmap.mmap:
+        """Its bytes. Whoever touches them calls ``check`` before and after, as ``take`` does."""
+        if self._map is None:
+            self._map = mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_READ)
+        return self._map
 
     @property
     def size(self) -> int:
@@ -62,9 +77,7 @@ class PinnedFile:
         self, shape: tuple[int, ...], dtype: np.dtype[Any], offset: int = 0, strides: tuple[int, ...] | None = None
     ) -> npt.NDArray[Any]:
         """Its bytes as an array, to be read by ``take`` alone."""
-        if self._map is None:
-            self._map = mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_READ)
-        array: npt.NDArray[Any] = np.ndarray(shape, dtype, self._map, offset, strides)
+        array: npt.NDArray[Any] = np.ndarray(shape, dtype, self.buffer, offset, strides)
         return array
 
     def take(self, array: npt.NDArray[Any], indices: IndexArray) -> npt.NDArray[Any]:

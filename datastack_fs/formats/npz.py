@@ -118,7 +118,7 @@ def _column(resource: StreamedResource, member: zipfile.ZipInfo, max_bytes: int)
             f"{what} has {member.file_size:,} bytes, and its header ({dtype}, shape {shape}) promises {header + size:,}"
         )
     if member.compress_type == zipfile.ZIP_STORED:
-        start = _content_start(resource, member, what)
+        start = content_start(resource, member, what)
         if member.compress_size != member.file_size:
             raise DatasetFileCorruptError(f"{what} is stored, but of two sizes: the archive is broken")
         return StoredArray(resource, shape, dtype, start + header)
@@ -129,7 +129,7 @@ def _column(resource: StreamedResource, member: zipfile.ZipInfo, max_bytes: int)
     return LoadedArray(load, shape[0], reason)
 
 
-def _content_start(resource: StreamedResource, member: zipfile.ZipInfo, what: str) -> int:
+def content_start(resource: StreamedResource, member: zipfile.ZipInfo, what: str) -> int:
     """Where a member's bytes begin: after its own header, whose length the archive's directory does not tell.
 
     Source: https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT, section 4.3.7.

@@ -6,18 +6,20 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from datastack_fs.errors import DatasetFileCorruptError
-from datastack_fs.formats.local import PinnedFile, pinned_state
+from datastack_fs.formats.local import PinnedFile
 from datastack_fs.iterators.columns import Column, own
 from datastack_fs.iterators.contents import element_type
 from datastack_fs.iterators.indices import IndexArray
 from datastack_fs.processes import PerProcess
 from datastack_fs.resource import Range, ResourceInfo, ResourceOpener, StreamedResource
+
+_LARGEST: Final = 1 << 62
 
 
 class StoredArray(Column):
@@ -51,6 +53,12 @@ class StoredArray(Column):
         self._is_local = resource.local_path is not None
         self._map: _MappedArray | None = None
         end = offset + shape[0] * self._row_bytes
+        if (
+            math.prod(filter(None, shape)) * max(dtype.itemsize, 1) > _LARGEST
+        ):  # a zero among them hides it from the end
+            raise DatasetFileCorruptError(
+                f"{resource.identifier} in {resource.connector.url}: no array has the shape {shape} of its header"
+            )
         if end > resource.size:
             raise DatasetFileCorruptError(
                 f"{resource.identifier} in {resource.connector.url} has {resource.size:,} bytes, and its header "
@@ -171,9 +179,7 @@ class _MappedArray:
     """The array in a local file, mapped into memory."""
 
     def __init__(self, resource: StreamedResource, shape: tuple[int, ...], dtype: np.dtype[Any], offset: int) -> None:
-        self._resource = resource  # keeps the descriptor open
-        what = f"{resource.identifier} in {resource.connector.url}"
-        self._file = PinnedFile(resource.fileno(), pinned_state(resource), what)
+        self._file = PinnedFile.of(resource)
         self._array = self._file.array(shape, dtype, offset)
 
     def take(self, indices: IndexArray) -> npt.NDArray[Any]:

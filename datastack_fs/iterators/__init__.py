@@ -6,6 +6,7 @@ Iterators know nothing of storage. Views and shuffles move integers; leaves move
 from datastack_fs.iterators.base import DatasetIterator, DatasetMeta
 from datastack_fs.iterators.columnar import ColumnarDatasetIterator
 from datastack_fs.iterators.combined import CombinedDatasetIterator
+from datastack_fs.iterators.data_frame import DataFrameDatasetIterator
 from datastack_fs.iterators.encoded import FeatureEncodedDatasetIterator
 from datastack_fs.iterators.filtered import FilteredDatasetIterator
 from datastack_fs.iterators.in_memory import InMemoryDatasetIterator
@@ -22,6 +23,7 @@ from datastack_fs.iterators.zipped import ZippedDatasetIterator
 __all__ = [
     "ColumnarDatasetIterator",
     "CombinedDatasetIterator",
+    "DataFrameDatasetIterator",
     "DatasetIterator",
     "DatasetIteratorView",
     "DatasetMeta",

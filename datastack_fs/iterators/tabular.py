@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from datastack_fs.errors import DatasetFileCorruptError, DatasetNotFoundError
+from datastack_fs.errors import DatasetFileCorruptError, DatasetNotFoundError, MissingDependencyError
 from datastack_fs.iterators.base import DatasetMeta
 from datastack_fs.iterators.columnar import (
     ColumnarDatasetIterator,
@@ -89,13 +89,23 @@ class TabularDatasetIterator(ColumnarDatasetIterator):
     def to_pandas(self, indices: Indices | None = None) -> pd.DataFrame:
         """The table, or some of its rows, as a pandas frame with all its columns.
 
+        A column whose values are arrays becomes one of objects, since a frame has columns of single values.
+
         Args:
             indices: which rows; by default all.
-        """
-        import pandas as pd
 
+        Raises:
+            MissingDependencyError: pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ModuleNotFoundError as error:
+            reason = "to_pandas() needs pandas: pip install 'datastack-fs[parquet]'"
+            raise MissingDependencyError(reason, name="pandas") from error
         wanted = np.arange(len(self), dtype=np.int64) if indices is None else as_indices(indices, len(self))
-        return pd.DataFrame(dict(self._read_columns(self._column_names, wanted)), columns=list(self._column_names))
+        columns = self._read_columns(self._column_names, wanted)
+        flat = {name: column if column.ndim == 1 else list(column) for name, column in columns.items()}
+        return pd.DataFrame(flat, columns=list(self._column_names), index=pd.RangeIndex(len(wanted)))
 
     def _take(self, indices: IndexArray) -> tuple[Any, ...]:
         names = list(dict.fromkeys(name for each in self._names for name in names_in(each)))

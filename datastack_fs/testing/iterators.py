@@ -337,8 +337,8 @@ def assert_same(actual: Any, expected: Any, what: str = "sample") -> None:
         if other.dtype.hasobject or other.dtype.fields:
             assert_same(one.tolist(), other.tolist(), what)
         else:
-            numbers = other.dtype.kind in "fc"
-            assert np.array_equal(one, other, equal_nan=numbers), message
+            may_lack = other.dtype.kind in "fcmM"
+            assert np.array_equal(one, other, equal_nan=may_lack), message
     else:
         assert not isinstance(actual, np.ndarray), message
         assert actual == expected or (actual != actual and expected != expected), message

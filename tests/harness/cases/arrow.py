@@ -1,0 +1,60 @@
+"""Arrow IPC files."""
+
+import io
+
+import numpy as np
+import pyarrow as pa
+
+from harness.cases import FormatCase
+
+NAMES = ["owl", None, "wren", "ästrild", "", "kea", "ibis", "emu", "tui", "rook"]
+LABELS = np.arange(10) % 3
+
+
+def cases():
+    """Plain columns in several batches, and a compressed file with a dictionary, lists and mappings."""
+    return [plain(), nested()]
+
+
+def plain():
+    """Text, times, numbers of which one is missing."""
+    times = np.datetime64("2020-01-01T00:00", "us") + np.arange(10)
+    grams = [None if number == 4 else number * 7 for number in range(10)]
+    table = pa.table({"name": NAMES, "time": times, "grams": pa.array(grams, pa.int16()), "label": LABELS})
+    expected = [
+        (
+            {"name": name, "time": time, "grams": np.float64(np.nan if gram is None else gram)},
+            np.int64(label),
+            None,
+        )
+        for name, time, gram, label in zip(NAMES, times, grams, LABELS, strict=True)
+    ]
+    return FormatCase("arrow", "a.arrow", {"a.arrow": saved(table, 3)}, expected, format="arrow")
+
+
+def nested():
+    """Lists, mappings, and texts from a dictionary."""
+    lists = [np.arange(length) for length in range(10)]
+    table = pa.table(
+        {
+            "list": pa.array([each.tolist() for each in lists]),
+            "other": LABELS,
+            "place": [{"x": number, "name": name} for number, name in enumerate(NAMES)],
+            "kind": pa.array(["a", "b"] * 5).dictionary_encode(),
+        }
+    )
+    expected = [
+        ((each, {"x": np.int64(number), "name": name}), "ab"[number % 2], None)
+        for number, (each, name) in enumerate(zip(lists, NAMES, strict=True))
+    ]
+    options = {"sample": ["list", "place"], "target": "kind"}
+    content = saved(table, 4, compression="zstd")
+    return FormatCase("arrow, nested", "b.feather", {"b.feather": content}, expected, options, format="arrow")
+
+
+def saved(table, rows=None, **options):
+    """The table as an Arrow IPC file, in batches of some rows."""
+    stream = io.BytesIO()
+    with pa.ipc.new_file(stream, table.schema, options=pa.ipc.IpcWriteOptions(**options)) as writer:
+        writer.write_table(table, max_chunksize=rows)
+    return stream.getvalue()
