@@ -1,8 +1,8 @@
 """Small files kept in the user's cache folder: indexes of resources that take a pass over all bytes to make.
 
-The folder is ``$DATASTACK_CACHE``, else ``$XDG_CACHE_HOME/datastack-fs``, else ``~/.cache/datastack-fs``. Whatever is wrong
-with it costs time, and never correctness: a damaged file is passed over, and a folder that can't be written to means
-that an index is made anew each time.
+The folder is ``$DATASTACK_CACHE``, else ``$XDG_CACHE_HOME/datastack-fs``, else ``~/.cache/datastack-fs``. Whatever is
+wrong with it costs time, and never correctness: a damaged file is passed over, and a folder that can't be written to
+means that an index is made anew each time.
 """
 
 from __future__ import annotations
@@ -118,8 +118,8 @@ class IndexCache:
         """Keeps the parts, one after the other, under a key, and gives them mapped into memory.
 
         Returns:
-            the whole, also where it can't be kept because it is too large; None if the folder can't be written to, or the
-            key doesn't last. What the parts themselves raise is passed on, and nothing is kept.
+            the whole, also where it can't be kept because it is too large; None if the folder can't be written to, or
+            the key doesn't last. What the parts themselves raise is passed on, and nothing is kept.
         """
         if not key.lasts:
             return None

@@ -59,6 +59,8 @@ FORMATS: Final = PluginTable(
         Plugin("npz", "datastack_fs.formats.npz:NpzDatasetIterator"),
         Plugin("safetensors", "datastack_fs.formats.safetensors:SafetensorsDatasetIterator"),
         Plugin("idx", "datastack_fs.formats.idx:IDXDatasetIterator"),
+        Plugin("csv", "datastack_fs.formats.csv_:CSVDatasetIterator"),
+        Plugin("jsonl", "datastack_fs.formats.jsonl:JSONLinesDatasetIterator"),
     ],
 )
 
@@ -87,6 +89,8 @@ _BUILT_IN_MARKS = {
         (".idx", ".idx.gz", "-ubyte", "-ubyte.gz"),
         tuple(bytes([0, 0, code, axes]) for code in (8, 9, 11, 12, 13, 14) for axes in range(1, 5)),
     ),
+    "csv": _Marks((".csv", ".tsv", ".csv.gz", ".tsv.gz"), ()),
+    "jsonl": _Marks((".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz"), ()),
 }
 
 

@@ -19,7 +19,7 @@ _ASCII: Final = bytes(range(128))
 
 @dataclass(frozen=True)
 class CSVDialect:
-    """How a table is written, as far as it matters for where its records begin and what its fields say.
+    r"""How a table is written, as far as it matters for where its records begin and what its fields say.
 
     Attributes:
         delimiter: one character of ASCII; None until it is told by the first line.
@@ -35,7 +35,7 @@ class CSVDialect:
 
     Examples:
         >>> dialect = CSVDialect().told_by(b"name;weight", "birds.csv")
-        >>> dialect.delimiter, list(dialect.records("owl;3\\n'a;b';4\\n"))
+        >>> dialect.delimiter, list(dialect.records("owl;3\n'a;b';4\n"))
         (';', [['owl', '3'], ["'a", "b'", '4']])
     """
 
@@ -54,7 +54,9 @@ class CSVDialect:
         if self.quote is not None and self.quote == self.delimiter:
             raise ValueError(f"delimiter and quote are both {self.quote!r}")
         if self.comment == "" or self.skip < 0:
-            raise ValueError(f"comment={self.comment!r}, skip={self.skip}: one has no character, or there are too few lines")
+            raise ValueError(
+                f"comment={self.comment!r}, skip={self.skip}: one has no character, or there are too few lines"
+            )
         object.__setattr__(self, "encoding", _checked_encoding(self.encoding))
 
     def told_by(self, line: bytes, identifier: str) -> CSVDialect:
@@ -94,7 +96,7 @@ def _checked_encoding(encoding: str) -> str:
         return "utf-8"
     if not (keeps_ascii and one_byte):
         raise ValueError(
-            f"encoding={encoding!r}: rows are found in UTF-8 and in encodings with one byte a character, such as latin-1 and "
-            f"cp1252; convert the file once, iconv -f {encoding} -t UTF-8"
+            f"encoding={encoding!r}: rows are found in UTF-8 and in encodings with one byte a character, such as "
+            f"latin-1 and cp1252; convert the file once, iconv -f {encoding} -t UTF-8"
         )
     return name

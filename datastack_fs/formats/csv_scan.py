@@ -226,7 +226,8 @@ def _outside(
         toggles = is_quote.copy()
         toggles[is_quote] = _real_quotes(quotes, opens_field)
     inside = np.cumsum(toggles) & 1 == 1
-    return ~is_quote & ~inside
+    outside: npt.NDArray[np.bool_] = ~is_quote & ~inside
+    return outside
 
 
 def _real_quotes(quotes: IndexArray, opens_field: npt.NDArray[np.bool_]) -> list[bool]:

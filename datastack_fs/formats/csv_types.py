@@ -92,14 +92,18 @@ class ColumnTypes:
         counts = sums[ends] - sums[starts]
         quotes = (counts >> 18) & 63
         if quotes.any():  # a field in quotes is what stands between them
-            quoted = (quotes == 2) & (ends - starts >= 2) & (block[starts] == self._quote) & (block[ends - 1] == self._quote)
+            quoted = (
+                (quotes == 2) & (ends - starts >= 2) & (block[starts] == self._quote) & (block[ends - 1] == self._quote)
+            )
             starts, ends = starts + quoted, ends - quoted
             counts = counts - quoted.astype(np.uint32) * np.uint32(2 * _QUOTE)
         lengths = ends - starts
         digits, signs, dots = counts & 63, (counts >> 6) & 63, (counts >> 12) & 63
         firsts = block[np.minimum(starts, len(block) - 1)]
         signed = (firsts == ord("-")) | (firsts == ord("+"))
-        plain = (counts < _QUOTE) & (lengths > 0) & (lengths <= _LONGEST) & (digits > 0) & (dots <= 1) & (signs == signed)
+        plain = (
+            (counts < _QUOTE) & (lengths > 0) & (lengths <= _LONGEST) & (digits > 0) & (dots <= 1) & (signs == signed)
+        )
         leading = (block[np.minimum(starts + signed, len(block) - 1)] == ord("0")) & (digits > 1)
         integers = plain & (dots == 0)
         if np.any(integers & (leading | (digits > _INT_DIGITS))):

@@ -86,8 +86,8 @@ class RecordScanner(ABC):
         """How long the byte order mark is; UTF-16, whose bytes can't be searched for line ends, is refused."""
         if buffer.startswith(_OTHER_BOMS):
             raise DatasetFileCorruptError(
-                f"{self._what} begins with the byte order mark of UTF-16 or UTF-32, which can't be read by rows: convert it "
-                "once, iconv -f UTF-16 -t UTF-8"
+                f"{self._what} begins with the byte order mark of UTF-16 or UTF-32, which can't be read by rows: "
+                "convert it once, iconv -f UTF-16 -t UTF-8"
             )
         return len(BOM) if buffer.startswith(BOM) else 0
 

@@ -59,7 +59,9 @@ class RowIndex:
         cuts = np.flatnonzero(np.diff(rows) != 1) + 1
         first = rows[np.concatenate(([0], cuts))]
         stop = rows[np.concatenate((cuts - 1, [len(rows) - 1]))] + 1
-        places = zip(first.tolist(), stop.tolist(), self.starts(first).tolist(), self.starts(stop).tolist(), strict=True)
+        places = zip(
+            first.tolist(), stop.tolist(), self.starts(first).tolist(), self.starts(stop).tolist(), strict=True
+        )
         return [Run(*place) for place in places]
 
     def pieces(self, rows: IndexArray, most: int) -> Iterator[IndexArray]:
@@ -67,6 +69,11 @@ class RowIndex:
         sizes = self.starts(rows + 1) - self.starts(rows)
         numbers = (np.cumsum(sizes) - sizes) // most
         yield from np.split(rows, np.flatnonzero(np.diff(numbers)) + 1)
+
+    def ascends(self) -> bool:
+        """Whether each row begins after the one before, as in every index that was made by a pass."""
+        starts = self.starts(np.arange(len(self) + 1, dtype=np.int64))
+        return bool(starts[0] >= 0 and np.all(starts[1:] > starts[:-1])) and len(self.anchors) == -(-len(self) // GROUP)
 
     def parts(self) -> Iterator[bytes | memoryview]:
         """What keeps it: a description, then the arrays."""
@@ -90,8 +97,9 @@ class RowIndex:
         place = _HEAD + _round_up(length)
         arrays = {}
         for name, (dtype, count) in described["arrays"].items():
-            arrays[name] = np.frombuffer(content, np.dtype(dtype), count, place)
-            place += _round_up(arrays[name].nbytes)
+            size = np.dtype(dtype).itemsize * count
+            arrays[name] = np.frombuffer(content[place : place + size], np.dtype(dtype))
+            place += _round_up(size)
         return cls(**arrays, end=described["end"], summary=described["summary"])
 
 
