@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
+from itertools import chain, islice
 from typing import Final
 
 import numpy as np
@@ -13,7 +14,8 @@ from datastack_fs.formats.row_index import Run
 from datastack_fs.formats.text_rows import TextRows
 from datastack_fs.iterators.indices import IndexArray
 
-_UNREADABLE: Final = (UnicodeDecodeError, csv.Error, ValueError)
+AT_ONCE: Final = 2048
+"""Rows that are taken apart at a time."""
 
 
 class RowParser:
@@ -36,16 +38,24 @@ class RowParser:
         """
         for runs in self._rows.read(rows):
             numbers = np.concatenate([np.arange(run.first, run.stop) for run, _ in runs])
-            yield numbers, [record for run, content in runs for record in self._records(run, content)]
+            records = chain.from_iterable(self._records(run, content) for run, content in runs)
+            # Few at a time: lists that live long would keep Python's collector busy.
+            for start in range(0, len(numbers), AT_ONCE):
+                yield numbers[start : start + AT_ONCE], list(islice(records, AT_ONCE))
 
-    def _records(self, run: Run, content: bytes) -> list[list[str]]:
+    def _records(self, run: Run, content: bytes) -> Iterator[list[str]]:
+        row = run.first
         try:
-            records = list(self._dialect.records(content.decode(self._dialect.encoding)))
-            if len(records) != run.stop - run.first or any(len(record) != self._width for record in records):
-                raise ValueError(f"it has not {self._width} fields, as its index says: the index is of other data")
-        except _UNREADABLE as error:
-            if run.stop - run.first > 1:
-                return [record for row, part in self._rows.split(run, content) for record in self._records(row, part)]
-            hint = "; encoding='latin-1' or another may be right" if isinstance(error, UnicodeDecodeError) else ""
-            raise self._rows.error(run.first, f"can't be read: {error}{hint}") from error
-        return records
+            for record in self._dialect.records(content.decode(self._dialect.encoding)):
+                if len(record) != self._width or row == run.stop:
+                    break
+                yield record
+                row += 1
+        except UnicodeDecodeError as error:
+            row = self._rows.row_at(run.start + error.start)
+            reason = f"is no {error.encoding} ({error.reason}): encoding='latin-1' or another may be right"
+            raise self._rows.error(row, reason) from error
+        except csv.Error as error:
+            raise self._rows.error(row, f"can't be read: {error}") from error
+        if row != run.stop:
+            raise self._rows.error(row, f"has not {self._width} fields, as its index says: the index is of other data")

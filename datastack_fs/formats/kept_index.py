@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable
 from dataclasses import replace
@@ -105,4 +106,5 @@ def _read(content: memoryview | None, key: IndexKey) -> RowIndex | None:
 def _identity(key: IndexKey) -> dict[str, Any]:
     info = key.info
     of_bytes = {"version": info.version, "checksum": info.checksum, "size": info.size}
-    return {**of_bytes, "kind": key.kind, "parameters": key.parameters}
+    parameters = json.loads(json.dumps(key.parameters))  # as they come back: tuples are lists
+    return {**of_bytes, "kind": key.kind, "parameters": parameters}

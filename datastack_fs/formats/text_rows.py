@@ -81,6 +81,12 @@ class TextRows:
             answers = self._content.read([run.range for run in runs])
             yield [(run, bytes(answer)) for run, answer in zip(runs, answers, strict=True)]
 
+    def row_at(self, place: int) -> int:
+        """The row that a byte belongs to."""
+        group = int(np.searchsorted(self.index.anchors, place, side="right")) - 1
+        rows = np.arange(group * GROUP, min((group + 1) * GROUP, len(self)), dtype=np.int64)
+        return int(rows[np.searchsorted(self.index.starts(rows), place, side="right") - 1])
+
     def split(self, run: Run, content: bytes) -> Iterator[tuple[Run, bytes]]:
         """The rows of a run one by one, each with its bytes."""
         edges = self.index.starts(np.arange(run.first, run.stop + 1, dtype=np.int64)).tolist()
