@@ -17,9 +17,11 @@ from datastack_fs.formats.csv_dialect import LINE_END, CSVDialect
 from datastack_fs.formats.csv_rows import RowParser
 from datastack_fs.formats.csv_scan import TableScanner
 from datastack_fs.formats.csv_types import MISSING, TEXT
+from datastack_fs.formats.kept_column import KeptColumn
 from datastack_fs.formats.kept_index import IndexPlace
 from datastack_fs.formats.text_content import MAX_BYTES
-from datastack_fs.formats.text_rows import TextRows
+from datastack_fs.formats.text_rows import TextRows, ascending
+from datastack_fs.index_cache import IndexKey
 from datastack_fs.iterators.base import DatasetMeta
 from datastack_fs.iterators.chunks import MAX_SAMPLES
 from datastack_fs.iterators.columnar import Names, rows_of
@@ -29,8 +31,7 @@ from datastack_fs.iterators.tabular import TabularDatasetIterator
 from datastack_fs.resource import StreamedResource
 
 _KIND: Final = "csv-1"
-_KEPT_COLUMN_BYTES: Final = 256 << 20
-"""A column of labels that was read as a whole is kept up to this size."""
+_COLUMN_KIND: Final = "csv-column-1"
 
 
 class CSVDatasetIterator(TabularDatasetIterator):
@@ -125,9 +126,10 @@ class CSVDatasetIterator(TabularDatasetIterator):
         meta = meta or DatasetMeta(resource.identifier, PurePosixPath(resource.identifier).name.partition(".")[0])
         super().__init__(names, meta, sample=sample, target=target, tag=tag, vector=vector)
         self._rows = rows
-        self._parser = RowParser(rows, CSVDialect(**summary["dialect"]), len(names))
+        self._dialect = CSVDialect(**{**summary["dialect"], "missing": texts})
+        self._parser = RowParser(rows, self._dialect, len(names))
         self._columns = self._described(dtypes or {}, summary, frozenset(texts), always=missing is not None)
-        self._kept: dict[str, npt.NDArray[Any]] = {}
+        self._kept = {name: self._kept_column(resource, column) for name, column in self._columns.items()}
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -152,14 +154,20 @@ class CSVDatasetIterator(TabularDatasetIterator):
         return found
 
     def _read_columns(self, names: Sequence[str], indices: IndexArray) -> Mapping[str, npt.NDArray[Any]]:
-        if set(names) <= self._kept.keys():
-            return {name: self._kept[name][indices] for name in names}
-        rows, places = np.unique(indices, return_inverse=True)
+        kept = self._kept[names[0]] if len(names) == 1 else None
+        found = None if kept is None else kept.find(len(indices), len(self))
+        if found is not None:
+            return {names[0]: found[indices]}
+        rows, places = ascending(indices)
         columns = self._read_rows([self._columns[name] for name in names], rows)
-        if len(names) == 1 and len(rows) == len(self) and columns[names[0]].nbytes <= _KEPT_COLUMN_BYTES:
-            self._kept = columns  # labels, most often, and asked for again
-        as_read = len(rows) == len(indices) and bool(np.all(rows == indices))
-        return {name: column.copy() if as_read else column[places] for name, column in columns.items()}
+        if kept is not None and len(rows) == len(self):  # labels, most often, and asked for again
+            kept.keep(columns[names[0]])
+            columns = {names[0]: columns[names[0]].copy()}
+        return columns if places is None else {name: column[places] for name, column in columns.items()}
+
+    def _kept_column(self, resource: StreamedResource, column: _Column) -> KeptColumn:
+        parameters = [asdict(self._dialect), column.place, str(column.dtype), sorted(column.missing)]
+        return KeptColumn(IndexKey.of(resource, _COLUMN_KIND, parameters))
 
     def _read_rows(self, columns: Sequence[_Column], rows: IndexArray) -> dict[str, npt.NDArray[Any]]:
         """Some columns of rows that ascend and differ; the text of one piece of them is in memory at a time."""
@@ -180,9 +188,6 @@ class CSVDatasetIterator(TabularDatasetIterator):
             for start in range(0, len(rows), MAX_SAMPLES):
                 places = np.arange(start, min(start + MAX_SAMPLES, len(rows)))
                 yield list(zip(*(rows_of(pick(column, places)) for column in columns), strict=True))
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_kept": {}}
 
 
 @dataclass(frozen=True)

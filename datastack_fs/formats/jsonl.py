@@ -14,11 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from datastack_fs.errors import DatasetNotFoundError
+from datastack_fs.formats.kept_column import KeptColumn
 from datastack_fs.formats.kept_index import IndexPlace
 from datastack_fs.formats.record_scan import LineScanner
 from datastack_fs.formats.row_index import Run
 from datastack_fs.formats.text_content import MAX_BYTES
-from datastack_fs.formats.text_rows import TextRows
+from datastack_fs.formats.text_rows import TextRows, ascending
+from datastack_fs.index_cache import IndexKey
 from datastack_fs.iterators.base import DatasetIterator, DatasetMeta
 from datastack_fs.iterators.chunks import MAX_SAMPLES
 from datastack_fs.iterators.columnar import Names, check_triple, constant, names_in
@@ -30,6 +32,7 @@ LOOKED_AT: Final = 100
 """Rows at the top of the file of which at least one must have each key that is asked for."""
 
 _KIND: Final = "lines-1"
+_COLUMN_KIND: Final = "lines-column-1"
 _LINE_END: Final = re.compile(rb"\n")
 _MOST_LISTED: Final = 20
 _UNCHANGEABLE: Final = frozenset({str, int, float, bool, type(None)})
@@ -51,8 +54,8 @@ class JSONLinesDatasetIterator(DatasetIterator[tuple[Any, Any, Any]]):
     Args:
         resource: the file. It may be closed afterwards.
         sample: a key; several, as a list (samples are tuples) or a mapping of new names to keys (they are mappings);
-            without, the sample is the whole object. A dot leads into objects within: ``"meta.id"``. An object without
-            the key has None there.
+            without, the sample is the whole object. A dot leads into objects within: ``"meta.id"`` (a key with a dot
+            in it goes first). An object without the key has None there.
         target: the same for the target; without, every target is None.
         tag: the same for the tag; without, every tag is that of ``meta``.
         meta: what is known about it.
@@ -92,17 +95,19 @@ class JSONLinesDatasetIterator(DatasetIterator[tuple[Any, Any, Any]]):
         scanner = partial(LineScanner, f"{resource.identifier} in {resource.connector.url}")
         self._rows = TextRows(resource, _KIND, None, scanner, _LINE_END, place=index, max_bytes=max_bytes)
         self._names: tuple[Names | None, ...] = (sample, target, tag)
-        self._kept: dict[str, list[Any]] = {}
+        labels = [names for names in (target, tag) if isinstance(names, str)]
+        self._kept = {name: KeptColumn(IndexKey.of(resource, _COLUMN_KIND, name)) for name in labels}
         self._check_names([name for names in self._names for name in names_in(names)])
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def _samples(self, indices: IndexArray) -> list[tuple[Any, Any, Any]]:
-        rows, places = np.unique(indices, return_inverse=True)
+        rows, found = ascending(indices)
+        places = range(len(rows)) if found is None else found.tolist()
         lines = list(self._lines(rows))
         # Each place gets objects of its own, which are the caller's to change.
-        return [self._sample_of(self._parsed(*lines[place])) for place in places.tolist()]
+        return [self._sample_of(self._parsed(*lines[place])) for place in places]
 
     def _chunks(self) -> Iterator[list[tuple[Any, Any, Any]]]:
         """All samples in order: the file is read in large pieces, from front to back."""
@@ -120,14 +125,17 @@ class JSONLinesDatasetIterator(DatasetIterator[tuple[Any, Any, Any]]):
     def _labels(self, names: Names | None, indices: IndexArray, otherwise: Any) -> npt.NDArray[Any]:
         if names is None:
             return constant(otherwise, len(indices))
-        key = repr(names)
-        if key in self._kept:
-            return label_array([self._kept[key][index] for index in indices.tolist()])
-        rows, places = np.unique(indices, return_inverse=True)
+        kept = self._kept.get(names) if isinstance(names, str) else None
+        found = None if kept is None else kept.find(len(indices), len(self))
+        if found is not None:
+            return label_array(list(found[indices]))
+        rows, places = ascending(indices)
         values = [_value(names, self._parsed(*line), None) for line in self._lines(rows)]
-        if len(rows) == len(self) and set(map(type, values)) <= _UNCHANGEABLE:
-            self._kept[key] = values
-        return label_array([values[place] for place in places.tolist()])
+        if kept is not None and len(rows) == len(self) and set(map(type, values)) <= _UNCHANGEABLE:
+            column = np.empty(len(values), dtype=object)
+            column[:] = values
+            kept.keep(column)
+        return label_array(values if places is None else [values[place] for place in places.tolist()])
 
     def _lines(self, rows: IndexArray) -> Iterator[tuple[Run, bytes]]:
         for piece in self._rows.read(rows):
@@ -174,9 +182,6 @@ class JSONLinesDatasetIterator(DatasetIterator[tuple[Any, Any, Any]]):
                     f"no key {name!r} in the first {len(found)} objects of {self.meta.identifier}; they have "
                     f"{listed}{more}"
                 )
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_kept": {}}
 
 
 def _value(names: Names | None, found: dict[str, Any], otherwise: Any) -> Any:

@@ -16,6 +16,7 @@ from datastack_fs.resource import Range
 GROUP: Final = 64
 """Rows that share an anchor: the place of the first; the others are kept as distances to it, mostly of two bytes."""
 
+_SLAB: Final = 1 << 20
 _HEAD: Final = 16
 """Bytes before the description: its length, padded. All that follows stands at multiples of it."""
 
@@ -66,9 +67,11 @@ class RowIndex:
 
     def pieces(self, rows: IndexArray, most: int) -> Iterator[IndexArray]:
         """The rows, which ascend, in pieces of about so many bytes."""
-        sizes = self.starts(rows + 1) - self.starts(rows)
-        numbers = (np.cumsum(sizes) - sizes) // most
-        yield from np.split(rows, np.flatnonzero(np.diff(numbers)) + 1)
+        for first in range(0, len(rows), _SLAB):  # so that this itself takes little memory
+            slab = rows[first : first + _SLAB]
+            sizes = self.starts(slab + 1) - self.starts(slab)
+            numbers = (np.cumsum(sizes) - sizes) // most
+            yield from np.split(slab, np.flatnonzero(np.diff(numbers)) + 1)
 
     def ascends(self) -> bool:
         """Whether each row begins after the one before, as in every index that was made by a pass."""

