@@ -15,7 +15,7 @@ from datastack_fs.errors import DatasetFileCorruptError, DatasetNotFoundError
 from datastack_fs.formats.csv_columns import FieldError, as_values, checked_dtype
 from datastack_fs.formats.csv_dialect import LINE_END, CSVDialect
 from datastack_fs.formats.csv_rows import RowParser
-from datastack_fs.formats.csv_scan import TableScanner
+from datastack_fs.formats.csv_scan import TableScanner, TableSummary
 from datastack_fs.formats.csv_types import MISSING, TEXT
 from datastack_fs.formats.kept_column import KeptColumn
 from datastack_fs.formats.kept_index import IndexPlace
@@ -118,15 +118,17 @@ class CSVDatasetIterator(TabularDatasetIterator):
         dialect = CSVDialect(delimiter, quote, encoding, header is True, skip, comment, texts)
         what = f"{resource.identifier} in {resource.connector.url}"
         scanner = partial(TableScanner, dialect, resource.identifier, what)
-        rows = TextRows(resource, _KIND, asdict(dialect), scanner, LINE_END, place=index, max_bytes=max_bytes)
-        summary = rows.index.summary
-        names = summary["names"] if isinstance(header, bool) else list(header)
-        if len(names) != len(summary["names"]):
-            raise DatasetFileCorruptError(f"{what} has {len(summary['names'])} columns, and header= names {len(names)}")
+        rows = TextRows(
+            resource, _KIND, asdict(dialect), scanner, LINE_END, TableSummary.of, place=index, max_bytes=max_bytes
+        )
+        summary = TableSummary.of(rows.index.summary)
+        names = summary.names if isinstance(header, bool) else tuple(header)
+        if len(names) != len(summary.names):
+            raise DatasetFileCorruptError(f"{what} has {len(summary.names)} columns, and header= names {len(names)}")
         meta = meta or DatasetMeta(resource.identifier, PurePosixPath(resource.identifier).name.partition(".")[0])
         super().__init__(names, meta, sample=sample, target=target, tag=tag, vector=vector)
         self._rows = rows
-        self._dialect = CSVDialect(**{**summary["dialect"], "missing": texts})
+        self._dialect = summary.dialect
         self._parser = RowParser(rows, self._dialect, len(names))
         self._columns = self._described(dtypes or {}, summary, frozenset(texts), always=missing is not None)
         self._kept = {name: self._kept_column(resource, column) for name, column in self._columns.items()}
@@ -140,16 +142,16 @@ class CSVDatasetIterator(TabularDatasetIterator):
         return {column.name: TEXT if column.dtype is None else str(column.dtype) for column in self._columns.values()}
 
     def _described(
-        self, dtypes: Mapping[str, Any], summary: Mapping[str, Any], missing: frozenset[str], *, always: bool
+        self, dtypes: Mapping[str, Any], summary: TableSummary, missing: frozenset[str], *, always: bool
     ) -> dict[str, _Column]:
         for name in dtypes:
             if name not in self._column_names:
                 raise DatasetNotFoundError(f"no column {name!r} in {self.meta.identifier}; it has {self._listing()}")
         found = {}
         for place, name in enumerate(self._column_names):
-            dtype = checked_dtype(dtypes.get(name, summary["types"][place]))
+            dtype = checked_dtype(dtypes.get(name, summary.types[place]))
             # In a column whose type was told by its fields, it is known whether any are missing.
-            may_miss = always if dtype is None else name in dtypes or summary["missing"][place] > 0
+            may_miss = always if dtype is None else name in dtypes or summary.missing[place] > 0
             found[name] = _Column(name, place, dtype, missing if may_miss else frozenset())
         return found
 

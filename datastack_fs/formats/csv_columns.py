@@ -89,12 +89,11 @@ def _one_by_one(texts: Sequence[str], dtype: np.dtype[Any], missing: Collection[
 
 
 def _integers(texts: Sequence[str], dtype: np.dtype[Any], missing: Collection[str]) -> npt.NDArray[Any]:
-    wide = np.uint64 if dtype.kind == "u" else np.int64
-    values = np.fromiter(map(int, texts), wide, len(texts))
+    values = list(map(int, texts))
     limits = np.iinfo(dtype)
-    if np.any((values < limits.min) | (values > limits.max)):
+    if values and not limits.min <= min(values) <= max(values) <= limits.max:
         raise OverflowError
-    return values
+    return np.array(values, dtype=dtype)
 
 
 def _floats(texts: Sequence[str], dtype: np.dtype[Any], missing: Collection[str]) -> npt.NDArray[Any]:

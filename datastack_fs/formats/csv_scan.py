@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -12,12 +11,49 @@ import numpy.typing as npt
 
 from datastack_fs.errors import DatasetFileCorruptError
 from datastack_fs.formats.csv_dialect import LINE_END, CSVDialect
-from datastack_fs.formats.csv_types import ColumnTypes
+from datastack_fs.formats.csv_types import FLOAT, INTEGER, TEXT, ColumnTypes
 from datastack_fs.formats.record_scan import RecordScanner
 from datastack_fs.iterators.indices import IndexArray
 
 _LF, _CR = ord("\n"), ord("\r")
+_TYPES: Final = {INTEGER, FLOAT, TEXT}
 _BEFORE_THE_FIRST: Final = -2
+
+
+@dataclass(frozen=True)
+class TableSummary:
+    """What the pass over a table learnt besides where its rows begin.
+
+    Attributes:
+        names: of the columns.
+        types: of the columns: ``int64``, ``float64`` or ``text``.
+        missing: of each column of numbers, how many fields are missing.
+        dialect: how the table is written, with the delimiter that its first line told.
+
+    Examples:
+        >>> summary = TableSummary(("x",), ("int64",), (0,), CSVDialect(","))
+        >>> TableSummary.of(asdict(summary)) == summary
+        True
+    """
+
+    names: tuple[str, ...]
+    types: tuple[str, ...]
+    missing: tuple[int, ...]
+    dialect: CSVDialect
+
+    @classmethod
+    def of(cls, found: Any) -> TableSummary:
+        """The summary that an index holds.
+
+        Raises:
+            ValueError, TypeError, KeyError: it is none.
+        """
+        dialect = CSVDialect(**{**found["dialect"], "missing": tuple(found["dialect"]["missing"])})
+        made = cls(tuple(found["names"]), tuple(found["types"]), tuple(found["missing"]), dialect)
+        alike = len(made.names) == len(made.types) == len(made.missing)
+        if not alike or not {*made.types} <= _TYPES or not all(isinstance(name, str) for name in made.names):
+            raise ValueError(f"no summary of a table: {found!r:.200}")
+        return made
 
 
 @dataclass(frozen=True)
@@ -52,7 +88,7 @@ class TableScanner(RecordScanner):
     Examples:
         >>> index = TableScanner(CSVDialect(), "a.csv", "a.csv").scan([b'x,y\n1,"a\n', b'b"\n2,c'])
         >>> index.starts(np.arange(3)).tolist(), index.summary["names"], index.summary["types"]
-        ([4, 12, 15], ['x', 'y'], ['int64', 'text'])
+        ([4, 12, 15], ('x', 'y'), ('int64', 'text'))
     """
 
     def __init__(self, dialect: CSVDialect, identifier: str, what: str) -> None:
@@ -61,21 +97,11 @@ class TableScanner(RecordScanner):
         self._names: list[str] | None = None
         self._types: ColumnTypes | None = None
 
-    def scan(self, blocks: Iterable[bytes]) -> Any:
-        """The index, with names and types of the columns and the dialect in its summary."""
-        index = super().scan(blocks)
-        if self._names is None:
-            raise DatasetFileCorruptError(f"{self._what} is empty: a table has at least a first record")
-        return index
-
     def _summary(self) -> Any:
-        types = self._types
-        return {
-            "names": self._names,
-            "types": [] if types is None else types.found(),
-            "missing": [] if types is None else types.missing,
-            "dialect": asdict(self._dialect),
-        }
+        if self._names is None or self._types is None:
+            raise DatasetFileCorruptError(f"{self._what} is empty: a table has at least a first record")
+        names, types, missing = tuple(self._names), tuple(self._types.found()), tuple(self._types.missing)
+        return asdict(TableSummary(names, types, missing, self._dialect))
 
     def _consume(self, buffer: bytes, *, final: bool) -> int:
         if self._names is None:

@@ -93,7 +93,7 @@ class JSONLinesDatasetIterator(DatasetIterator[tuple[Any, Any, Any]]):
         )
         check_triple(self.meta)
         scanner = partial(LineScanner, f"{resource.identifier} in {resource.connector.url}")
-        self._rows = TextRows(resource, _KIND, None, scanner, _LINE_END, place=index, max_bytes=max_bytes)
+        self._rows = TextRows(resource, _KIND, None, scanner, _LINE_END, repr, place=index, max_bytes=max_bytes)
         self._names: tuple[Names | None, ...] = (sample, target, tag)
         labels = [names for names in (target, tag) if isinstance(names, str)]
         self._kept = {name: KeptColumn(IndexKey.of(resource, _COLUMN_KIND, name)) for name in labels}

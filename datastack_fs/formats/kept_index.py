@@ -31,7 +31,10 @@ def kept_index(
     kind: str,
     parameters: Any,
     make: Callable[[], RowIndex],
+    check: Callable[[RowIndex], object],
+    *,
     place: IndexPlace = "cache",
+    least: int = KEPT_FROM,
 ) -> tuple[RowIndex, bool]:
     """The index of one version of a resource.
 
@@ -42,21 +45,24 @@ def kept_index(
         kind: of the index, and the version of its layout.
         parameters: what else it depends on; values that JSON has.
         make: makes it.
+        check: raises ValueError and the like for an index that ``make`` can't have made.
         place: where it is kept.
+        least: how many bytes a text has whose index is kept in the cache.
 
     Returns:
         the index, and whether another process would find it without a pass over all bytes.
     """
     if place not in ("cache", "beside"):
         raise ValueError(f"index={place!r}: an index is kept in the 'cache', or also 'beside' the data")
-    if place == "cache" and resource.size < KEPT_FROM:
+    if place == "cache" and resource.size < least:
         return make(), False
     key, cache = IndexKey.of(resource, kind, parameters), IndexCache()
-    index = _read(cache.load(key), key)
+    index = _read(cache.load(key), key, check)
     if index is not None and place == "cache":
         return index, True
-    beside = _beside(resource, key)
-    made = beside or index or make()
+    beside = _beside(resource, key, check)
+    known = index if beside is None else beside
+    made = make() if known is None else known
     described = replace(made, summary={"of": _identity(key), "text": made.summary})
     if beside is None and place == "beside":
         _put_beside(resource, described)
@@ -64,7 +70,7 @@ def kept_index(
     return made, cached or beside is not None or place == "beside"
 
 
-def _beside(resource: StreamedResource, key: IndexKey) -> RowIndex | None:
+def _beside(resource: StreamedResource, key: IndexKey, check: Callable[[RowIndex], object]) -> RowIndex | None:
     name = f"{resource.identifier}{ENDING}"
     try:
         with resource.connector.get_resource(name) as found:
@@ -74,7 +80,7 @@ def _beside(resource: StreamedResource, key: IndexKey) -> RowIndex | None:
     except DatastackError as error:  # a store that tells nobody what is not there, a name that is too long
         logger.info("no index is looked for beside the data: %s", error)
         return None
-    index = _read(content, key)
+    index = _read(content, key, check)
     if index is None or not index.ascends():
         logger.warning("%s in %s is of other data, or damaged: it is not used", name, resource.connector.url)
         return None
@@ -88,19 +94,20 @@ def _put_beside(resource: StreamedResource, index: RowIndex) -> None:
     connector.set_resource(f"{resource.identifier}{ENDING}", (bytes(part) for part in sealed(index.parts())))
 
 
-def _read(content: memoryview | None, key: IndexKey) -> RowIndex | None:
+def _read(content: memoryview | None, key: IndexKey, check: Callable[[RowIndex], object]) -> RowIndex | None:
     if content is None:
         return None
     try:
         index = RowIndex.from_bytes(content)
-        found, text = index.summary["of"], index.summary["text"]
+        found, index = index.summary["of"], replace(index, summary=index.summary["text"])
+        version, checksum = found.pop("version"), found.pop("checksum")
+        check(index)
     except _BROKEN:  # whatever a file leads to that is sealed, and of another making
         return None
-    wanted = _identity(key)
-    version, checksum = found.pop("version", None), found.pop("checksum", None)
-    same_bytes = version == wanted.pop("version") or (checksum is not None and checksum == wanted["checksum"])
-    del wanted["checksum"]
-    return replace(index, summary=text) if same_bytes and found == wanted else None
+    wanted, info = _identity(key), key.info
+    del wanted["version"], wanted["checksum"]
+    same_bytes = version == info.version or (checksum is not None and checksum == info.checksum)
+    return index if same_bytes and found == wanted else None
 
 
 def _identity(key: IndexKey) -> dict[str, Any]:

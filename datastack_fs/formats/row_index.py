@@ -75,8 +75,11 @@ class RowIndex:
 
     def ascends(self) -> bool:
         """Whether each row begins after the one before, as in every index that was made by a pass."""
+        groups = -(-len(self) // GROUP)
+        if len(self.anchors) != groups or len(self.lines) != groups:
+            return False
         starts = self.starts(np.arange(len(self) + 1, dtype=np.int64))
-        return bool(starts[0] >= 0 and np.all(starts[1:] > starts[:-1])) and len(self.anchors) == -(-len(self) // GROUP)
+        return bool(starts[0] >= 0 and np.all(starts[1:] > starts[:-1]))
 
     def parts(self) -> Iterator[bytes | memoryview]:
         """What keeps it: a description, then the arrays."""

@@ -10,10 +10,10 @@ from typing import Any, Final
 import numpy as np
 
 from datastack_fs.errors import DatasetFileCorruptError
-from datastack_fs.formats.kept_index import IndexPlace, kept_index
+from datastack_fs.formats.kept_index import KEPT_FROM, IndexPlace, kept_index
 from datastack_fs.formats.record_scan import RecordScanner
 from datastack_fs.formats.row_index import GROUP, RowIndex, Run
-from datastack_fs.formats.text_content import MAX_BYTES, text_content
+from datastack_fs.formats.text_content import MAX_BYTES, UnpackedText, text_content
 from datastack_fs.iterators.indices import IndexArray
 from datastack_fs.resource import StreamedResource
 
@@ -33,6 +33,7 @@ class TextRows:
         parameters: what the index depends on; values that JSON has.
         make_scanner: makes what finds the rows, once the index is found nowhere; it must pickle.
         line_end: what ends a line.
+        check_summary: raises ValueError and the like for a summary that no such scanner gave.
         place: where the index is kept.
         max_bytes: the most that a gzipped text may unpack to.
     """
@@ -44,6 +45,7 @@ class TextRows:
         parameters: Any,
         make_scanner: Callable[[], RecordScanner],
         line_end: re.Pattern[bytes],
+        check_summary: Callable[[Any], object],
         *,
         place: IndexPlace = "cache",
         max_bytes: int = MAX_BYTES,
@@ -51,6 +53,7 @@ class TextRows:
         self._connector, self._info = resource.connector, resource.info
         self._kind, self._parameters, self._make_scanner = kind, parameters, make_scanner
         self._what, self._line_end = f"{resource.identifier} in {resource.connector.url}", line_end
+        self._check_summary = check_summary
         self._content = text_content(resource, max_bytes)
         self._index, self._is_kept = self._found(resource, place)
 
@@ -69,7 +72,14 @@ class TextRows:
         def make() -> RowIndex:
             return self._make_scanner().scan(self._content.blocks())
 
-        return kept_index(resource, self._kind, self._parameters, make, place)
+        def check(index: RowIndex) -> None:
+            self._check_summary(index.summary)
+            if not is_packed and index.end > self._info.size:
+                raise ValueError(f"an index of {index.end:,} bytes")
+
+        is_packed = isinstance(self._content, UnpackedText)
+        least = 0 if is_packed else KEPT_FROM  # to unpack it once more takes long, however small it is
+        return kept_index(resource, self._kind, self._parameters, make, check, place=place, least=least)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_index": None} if self._is_kept else self.__dict__

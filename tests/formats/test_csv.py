@@ -5,6 +5,7 @@ import gzip
 import io
 import pickle
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,7 +22,9 @@ from datastack_fs.errors import (
 )
 from datastack_fs.formats.csv_ import CSVDatasetIterator
 from datastack_fs.formats.kept_index import KEPT_FROM
+from datastack_fs.formats.row_index import RowIndex
 from datastack_fs.formats.text_rows import PIECE_BYTES
+from datastack_fs.index_cache import sealed, unsealed
 from datastack_fs.iterators import DatasetMeta
 from datastack_fs.testing import DatasetIteratorTests
 from datastack_fs.testing.iterators import assert_all_same
@@ -467,6 +470,32 @@ def test_an_index_beside_that_does_not_fit_is_not_used(own_cache, monkeypatch, t
     monkeypatch.setenv("DATASTACK_CACHE", str(tmp_path / "yet another"))
     assert CSVDatasetIterator(store.get_resource("birds.csv"))[59_999][0]["id"] == 59_999
     assert store.get_info("birds.csv.dsindex").size > 100_000
+
+
+def hostile_indexes(index):
+    """What is sealed, and of the right version, and still no index that a pass over that file made."""
+    summary = index.summary
+    text = summary["text"]
+    yield replace(index, summary={**summary, "text": None})
+    yield replace(index, summary={**summary, "text": {**text, "names": [1, 2, 3]}})
+    yield replace(index, summary={**summary, "text": {**text, "types": ["object"] * 3}})
+    yield replace(index, summary={**summary, "text": {**text, "dialect": {"delimiter": "\n", "missing": []}}})
+    yield replace(index, summary={"text": text})
+    yield replace(index, end=index.end + 1)
+    yield replace(index, anchors=index.anchors[:-1])
+    yield replace(index, lines=index.lines[:-1])
+    yield replace(index, anchors=index.anchors[::-1].copy())
+    yield replace(index, distances=index.distances.astype(object))
+
+
+def test_an_index_beside_that_lies_is_not_used(own_cache, monkeypatch, tmp_path):
+    store = MemoryStorageConnector(unique("csv"))
+    CSVDatasetIterator(stored(store, LONG), index="beside")
+    index = RowIndex.from_bytes(unsealed(store.get_resource("birds.csv.dsindex").read()))
+    for number, lying in enumerate(hostile_indexes(index)):
+        store.set_resource("birds.csv.dsindex", b"".join(sealed(lying.parts())))
+        monkeypatch.setenv("DATASTACK_CACHE", str(tmp_path / str(number)))
+        assert CSVDatasetIterator(store.get_resource("birds.csv"))[59_999][0]["id"] == 59_999
 
 
 def test_an_index_beside_needs_a_store_that_can_be_written(own_cache, memory):

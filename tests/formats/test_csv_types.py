@@ -60,7 +60,7 @@ def test_types_are_those_of_field_by_field(columns, quoting, line_end, size):
     scanner = TableScanner(CSVDialect(header=False, delimiter=",", missing=MISSING), "a.csv", "a.csv")
     index = scanner.scan(data[start : start + size] for start in range(0, len(data), size))
     expected = [one_by_one(column) for column in columns]
-    assert index.summary["types"] == [*expected, "text"]
+    assert index.summary["types"] == (*expected, "text")
     for kind, column, missing in zip(expected, columns, index.summary["missing"], strict=False):
         if kind != "text":
             assert missing == sum(field in MISSING for field in column)
