@@ -34,7 +34,7 @@ class CSVDialect:
         ValueError: it can't be read that way.
 
     Examples:
-        >>> dialect = CSVDialect().told_by(b"name;weight", "birds.csv")
+        >>> dialect = CSVDialect().told_by(b"name;weight\n1;2", "birds.csv")
         >>> dialect.delimiter, list(dialect.records("owl;3\n'a;b';4\n"))
         (';', [['owl', '3'], ["'a", "b'", '4']])
     """
@@ -59,12 +59,13 @@ class CSVDialect:
             )
         object.__setattr__(self, "encoding", _checked_encoding(self.encoding))
 
-    def told_by(self, line: bytes, identifier: str) -> CSVDialect:
-        """The dialect of a table with that first line: a tab for ``.tsv``, else the delimiter that it has most of."""
-        if self.delimiter is not None:
-            return self
+    def told_by(self, start: bytes, identifier: str) -> CSVDialect:
+        """The dialect of a table that starts so: a tab for ``.tsv``, else what its first record has most of.
+
+        What is in quotes does not count, and a record goes on behind a line end in quotes.
+        """
         ending = identifier.lower().removesuffix(".gz")
-        found = "\t" if ending.endswith(".tsv") else _most_frequent(line, self.quote)
+        found = "\t" if ending.endswith(".tsv") else _most_frequent(start, self.quote)
         return CSVDialect(**{**asdict(self), "delimiter": found})
 
     def records(self, text: str) -> Iterator[list[str]]:
@@ -77,10 +78,11 @@ class CSVDialect:
         return filter(None, csv.reader(io.StringIO(text, newline=""), delimiter=self.delimiter or ",", **options))
 
 
-def _most_frequent(line: bytes, quote: str | None) -> str:
+def _most_frequent(start: bytes, quote: str | None) -> str:
     if quote is not None:
         mark = re.escape(quote.encode())
-        line = re.sub(mark + b".*?" + mark, b"", line, flags=re.DOTALL)
+        start = re.sub(mark + b".*?" + mark, b"", start, flags=re.DOTALL)
+    line = LINE_END.split(start, maxsplit=1)[0]
     return max(DELIMITERS, key=lambda delimiter: line.count(delimiter.encode()))
 
 

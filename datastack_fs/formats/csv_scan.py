@@ -17,6 +17,7 @@ from datastack_fs.iterators.indices import IndexArray
 
 _LF, _CR = ord("\n"), ord("\r")
 _TYPES: Final = {INTEGER, FLOAT, TEXT}
+_ENOUGH: Final = 64 << 10  # bytes, in which the first record ends, as a rule
 _BEFORE_THE_FIRST: Final = -2
 
 
@@ -128,7 +129,10 @@ class TableScanner(RecordScanner):
         if skipped or not line or (comment is not None and line.startswith(comment.encode(self._dialect.encoding))):
             self._line += 1
             return used
-        self._dialect = self._dialect.told_by(line, self._identifier)
+        if self._dialect.delimiter is None:
+            if len(buffer) < _ENOUGH and not final:
+                return 0
+            self._dialect = self._dialect.told_by(buffer, self._identifier)
         marks = self._marks(buffer, final=final)
         if not len(marks.places):
             return 0

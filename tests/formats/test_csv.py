@@ -228,7 +228,9 @@ def test_headers_and_none():
     with pytest.raises(TypeError, match="lists of texts"):
         table("1\n", header="x")
     assert table('"a\nb",c\n1,2\n').column_names == ("a\nb", "c")
-    assert len(table("a,b\n")) == 0
+    for whole in ("a,b", "a,b\n", "a,b\r\n\r\n", "a,b\r"):
+        assert len(table(whole)) == 0
+        assert table(whole).column_names == ("a", "b")
     assert table("a,b\n").targets().tolist() == []
     with pytest.raises(DatasetFileCorruptError, match="several columns 'a'"):
         table("a,a\n1,2\n")
@@ -238,6 +240,7 @@ def test_headers_and_none():
 def test_the_delimiter_is_told_by_the_first_line(delimiter):
     assert rows(table(f'"x,;x"{delimiter}z\n1{delimiter}2\n')) == [(1, 2)]
     assert rows(table("x;u\tz\n1;2\t3\n", "birds.tsv")) == [("1;2", 3)]
+    assert rows(table(f'"x\n,,|x"{delimiter}z\n1{delimiter}2\n')) == [(1, 2)]
     assert table("x\n1\n").column_names == ("x",)
 
 

@@ -63,6 +63,21 @@ def test_any_text_is_cut_where_the_csv_module_cuts_it(text, size):
 
 
 @many
+@given(text=RAW, size=st.integers(1, 50), delimiter=st.sampled_from(",;"))
+def test_any_text_is_a_table_if_the_csv_module_finds_equally_many_fields(text, size, delimiter):
+    expected = starts_by_csv(text, delimiter=delimiter)
+    widths = {len(record) for _, record in expected}
+    try:
+        index = scanned(text.encode(), size, delimiter=delimiter)
+    except DatasetFileCorruptError as error:
+        reason = str(error)
+        assert (" fields" in reason and len(widths) > 1) or ("never closed" in reason and '"' in text) or not expected
+        return
+    assert len(widths) == 1
+    assert starts(index) == [start for start, _ in expected]
+
+
+@many
 @given(
     rows=st.integers(1, 4).flatmap(
         lambda width: st.lists(
