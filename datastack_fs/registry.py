@@ -63,6 +63,8 @@ FORMATS: Final = PluginTable(
         Plugin("excel", "datastack_fs.formats.excel:ExcelDatasetIterator", "openpyxl", "excel"),
         Plugin("torch", "datastack_fs.formats.torch_:TorchDatasetIterator", "torch", "torch"),
         Plugin("parquet", "datastack_fs.formats.parquet:ParquetDatasetIterator", "pyarrow", "parquet"),
+        Plugin("csv", "datastack_fs.formats.csv_:CSVDatasetIterator"),
+        Plugin("jsonl", "datastack_fs.formats.jsonl:JSONLinesDatasetIterator"),
     ],
 )
 
@@ -97,6 +99,8 @@ _BUILT_IN_MARKS = {
     "excel": _Marks((".xlsx", ".xlsm", ".xls"), (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",)),
     "torch": _Marks((".pt", ".pth"), ()),
     "parquet": _Marks((".parquet", ".pq"), (b"PAR1",)),
+    "csv": _Marks((".csv", ".tsv", ".csv.gz", ".tsv.gz"), ()),
+    "jsonl": _Marks((".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz"), ()),
 }
 
 

@@ -12,4 +12,14 @@ pytest.register_assert_rewrite("datastack_fs.testing")  # its asserts show their
 from harness.fixtures import fake_gcs, mongod, seaweed, web_server  # noqa: E402
 from harness.stores import local_store, store  # noqa: E402
 
-__all__ = ["fake_gcs", "local_store", "mongod", "seaweed", "store", "web_server"]
+
+@pytest.fixture(autouse=True, scope="session")
+def cache_folder(tmp_path_factory):
+    """The cache of indexes of this run, its child processes among it; never that of the user."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("cache")
+        patch.setenv("DATASTACK_CACHE", str(folder))
+        yield folder
+
+
+__all__ = ["cache_folder", "fake_gcs", "local_store", "mongod", "seaweed", "store", "web_server"]

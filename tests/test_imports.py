@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 
 FLOORS = [
     {"errors", "identifiers", "checksums", "credentials", "deadline", "processes", "promises", "translation"},
-    {"resource", "reading", "writing"},
+    {"resource", "reading", "writing", "index_cache"},
     {"storage", "iterators"},
     {"connectors", "plugins"},
     {"registry", "downloads", "retrieval", "preprocessing", "formats", "iterators.splits", "iterators.report"},

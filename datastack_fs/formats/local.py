@@ -51,7 +51,7 @@ class PinnedFile:
 
     @classmethod
     def of(cls, resource: StreamedResource) -> PinnedFile:
-        """The file under a local resource, fresh from ``get_resource``; it keeps the resource, and so the file, open."""
+        """The file under a local resource, fresh from ``get_resource``, which it keeps open."""
         pinned = cls(resource.fileno(), pinned_state(resource), f"{resource.identifier} in {resource.connector.url}")
         pinned._resource = resource
         return pinned
