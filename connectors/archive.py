@@ -145,8 +145,8 @@ class ArchiveStorageConnector(StorageConnector):
 
     def _stat(self, identifier: str) -> ResourceInfo:
         index = self._current()
-        member = self._find(index, identifier)
-        return ResourceInfo(identifier, member.size, index.version(member), index.archive.modified)
+        self._find(index, identifier)
+        return index.describe(identifier)
 
     def _open(self, identifier: str, info: ResourceInfo | None) -> tuple[io.RawIOBase, ResourceInfo]:
         raw, info = super()._open(identifier, info)
@@ -160,6 +160,32 @@ class ArchiveStorageConnector(StorageConnector):
 
     def _list(self, prefix: str) -> Iterator[str]:
         return self._current().listed(prefix)
+
+    def _scan(self, prefix: str) -> Iterator[tuple[str, ResourceInfo]]:
+        index = self._current()
+        return ((name, index.describe(name)) for name in index.listed(prefix))
+
+    def _read_whole(self, wanted: Sequence[str | ResourceInfo]) -> list[bytes]:
+        infos = [each if isinstance(each, ResourceInfo) else self.get_info(each) for each in wanted]
+        return self._retry("read", f"{len(infos)} members", lambda: self._read_members(infos))
+
+    def _read_members(self, infos: Sequence[ResourceInfo]) -> list[bytes]:
+        """One request for them all, or one pass through a compressed tar."""
+        if not infos:
+            return []
+        index, _ = self._pinned(infos[0])
+        for info in infos:
+            if not index.holds(info):
+                raise self._changed(info.identifier)
+        with self._reading(infos[0].identifier):  # the archive, and so every member, may have changed
+            answers = self._reader.read_whole(index, [index.members[info.identifier] for info in infos])
+        contents = []
+        for info, answer in zip(infos, answers, strict=True):
+            with self._reading(info.identifier):
+                if isinstance(answer, Exception):
+                    raise answer
+            contents.append(answer)
+        return contents
 
     def _locate(self, names: Sequence[str]) -> tuple[ResourceInfo, list[Range | None]]:
         index = self._current()

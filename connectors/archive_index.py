@@ -101,6 +101,11 @@ class Index:
                 return
             yield self.names[position]
 
+    def describe(self, identifier: str) -> ResourceInfo:
+        """A member of it, as a resource."""
+        member = self.members[identifier]
+        return ResourceInfo(identifier, member.size, self.version(member), self.archive.modified)
+
     def holds(self, info: ResourceInfo) -> bool:
         """Whether a version of a resource is of this version of the archive."""
         member = self.members.get(info.identifier)

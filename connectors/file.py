@@ -101,11 +101,19 @@ class FileStorageConnector(StorageConnector):
             return answers
 
     def _list(self, prefix: str) -> Iterator[str]:
+        return (name for name, _ in self._walk(prefix))
+
+    def _scan(self, prefix: str) -> Iterator[tuple[str, ResourceInfo]]:
+        for name, entry in self._walk(prefix):
+            with suppress(FileNotFoundError):  # deleted since it was found
+                yield name, _info(name, entry.stat(follow_symlinks=False))
+
+    def _walk(self, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
         *folders, _ = prefix.split("/")
         base = "".join(f"{folder}/" for folder in folders)
         try:
             with self._tree.folder(folders) as descriptor:
-                yield from (name for name in walk(descriptor, base) if name.startswith(prefix))
+                yield from (found for found in walk(descriptor, base) if found[0].startswith(prefix))
         except FileNotFoundError:
             return
 
@@ -163,13 +171,12 @@ def _path_of(url: str) -> str:
 
 def _describe(identifier: str, descriptor: int) -> ResourceInfo:
     status = os.fstat(descriptor)
-    return ResourceInfo(
-        identifier,
-        status.st_size,
-        version_of(status),
-        datetime.fromtimestamp(status.st_mtime, timezone.utc),
-        _kept_checksum(descriptor, status),
-    )
+    return _info(identifier, status, _kept_checksum(descriptor, status))
+
+
+def _info(identifier: str, status: os.stat_result, checksum: str | None = None) -> ResourceInfo:
+    modified = datetime.fromtimestamp(status.st_mtime, timezone.utc)
+    return ResourceInfo(identifier, status.st_size, version_of(status), modified, checksum)
 
 
 def _keep_checksum(descriptor: int, checksum: str) -> None:
