@@ -63,8 +63,9 @@ class FileStorageConnector(StorageConnector):
 
     @classmethod
     def split_url(cls, url: str) -> tuple[str, str]:
-        """The folder that holds the file, and the file's name."""
-        folder, name = os.path.split(os.path.abspath(os.path.expanduser(_path_of(url))))
+        """The folder that holds the file, and the file's name; a folder itself, and ""."""
+        path = os.path.abspath(os.path.expanduser(_path_of(url)))
+        folder, name = (path, "") if os.path.isdir(path) else os.path.split(path)
         return folder, name
 
     # Reading.

@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 _PACKAGE = "datastack_fs.connectors"
 _FSSPEC: Final = f"{_PACKAGE}.fsspec_:FsspecStorageConnector"
 
+FILES: Final = "files"
+"""The format of folders and archives: it reads from a store, where the others read from one resource."""
+
+_FILES: Final = Plugin(FILES, "datastack_fs.formats.files:FilesDatasetIterator")
+
 CONNECTORS: Final = PluginTable(
     "datastack_fs.connectors",
     [
@@ -59,6 +64,7 @@ FORMATS: Final = PluginTable(
         Plugin("npz", "datastack_fs.formats.npz:NpzDatasetIterator"),
         Plugin("safetensors", "datastack_fs.formats.safetensors:SafetensorsDatasetIterator"),
         Plugin("idx", "datastack_fs.formats.idx:IDXDatasetIterator"),
+        _FILES,
     ],
 )
 
@@ -87,6 +93,7 @@ _BUILT_IN_MARKS = {
         (".idx", ".idx.gz", "-ubyte", "-ubyte.gz"),
         tuple(bytes([0, 0, code, axes]) for code in (8, 9, 11, 12, 13, 14) for axes in range(1, 5)),
     ),
+    FILES: _Marks((".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz"), ()),
 }
 
 
@@ -168,10 +175,20 @@ def split_resource_url(url: str) -> tuple[str, str]:
         >>> split_resource_url("s3://lab/birds/train.h5")
         ('s3://lab', 'birds/train.h5')
     """
-    store, identifier = connector_class(url).split_url(_with_plain_scheme(url))
+    store, identifier = split_dataset_url(url)
     if not identifier:
         raise ConfigError(f"{redact(url)} names a store, not a resource in it")
     return store, identifier
+
+
+def split_dataset_url(url: str) -> tuple[str, str]:
+    """Splits the URL of a resource, of a folder, or of a whole store, whose identifier is "".
+
+    Examples:
+        >>> split_dataset_url("s3://lab/birds/"), split_dataset_url("s3://lab")
+        (('s3://lab', 'birds/'), ('s3://lab', ''))
+    """
+    return connector_class(url).split_url(_with_plain_scheme(url))
 
 
 def taker_of(url: str) -> str:
@@ -240,8 +257,36 @@ def open_format(resource: StreamedResource, format: str | None = None, **options
     """
     name, iterator_class = format_for(resource, format)
     check_options(options, {name: format_options(iterator_class)})
-    iterator: DatasetIterator[Any] = iterator_class(resource, **options)
+    source = _archive(resource) if name == FILES else resource
+    iterator: DatasetIterator[Any] = iterator_class(source, **options)
     return iterator
+
+
+def open_files(connector: StorageConnector, prefix: str = "", **options: Any) -> DatasetIterator[Any]:
+    """Opens a folder of a store as a dataset.
+
+    Examples:
+        >>> store = connector_for("memory://registry-example")
+        >>> info = store.set_resource("birds/owl.txt", b"hoo")
+        >>> open_files(store, "birds/")[0]
+        ('hoo', None, 'birds/owl.txt')
+    """
+    iterator_class = _FILES.load(f"format {FILES}")
+    check_options(options, {FILES: files_options()})
+    iterator: DatasetIterator[Any] = iterator_class(connector, prefix, **options)
+    return iterator
+
+
+def files_options() -> frozenset[str]:
+    """The options of ``open_files``."""
+    return keywords(_FILES.load(f"format {FILES}"))
+
+
+def _archive(resource: StreamedResource) -> StorageConnector:
+    """The connector of an archive that is a resource itself."""
+    archive_class: Any = connector_class("zip::")
+    connector: StorageConnector = archive_class(resource.connector, resource.identifier)
+    return connector
 
 
 def format_for(resource: StreamedResource, format: str | None = None) -> tuple[str, Any]:  # noqa: A002
@@ -257,6 +302,8 @@ def format_for(resource: StreamedResource, format: str | None = None) -> tuple[s
     resource.seek(position)
     ending = resource.identifier.lower()
     formats = list(_formats())
+    if ending.endswith(_BUILT_IN_MARKS[FILES].endings):  # before their first bytes, which other formats have, too
+        return FILES, _FILES.load(f"format {FILES}")
     by_magic = (plugin for plugin, marks in formats if start.startswith(marks.magic))
     by_ending = (plugin for plugin, marks in formats if ending.endswith(marks.endings))
     found = next(by_magic, None) or next(by_ending, None)
@@ -276,10 +323,14 @@ def format_options(iterator_class: Any) -> frozenset[str] | None:
 def expected_options(identifier: str, format: str | None = None) -> frozenset[str]:  # noqa: A002
     """The options of the format that a resource has by its name or ending, before it is opened.
 
+    What has no ending may be a folder.
+
     Examples:
-        >>> "targets" in expected_options("birds.npy"), expected_options("birds.xyz")
-        (True, frozenset())
-    """
+        >>> "targets" in expected_options("birds.npy"), expected_options("birds.xyz"), "decode" in expected_options("birds/")
+        (True, frozenset(), True)
+    """  # noqa: E501
+    if format is None and "." not in identifier.rpartition("/")[2]:
+        return files_options()
     for plugin, marks in _formats():
         if plugin.name == format or (format is None and identifier.lower().endswith(marks.endings)):
             return format_options(plugin.load(f"format {plugin.name}")) or frozenset()
