@@ -312,7 +312,8 @@ def format_for(resource: StreamedResource, format: str | None = None) -> tuple[s
             f"{resource.identifier}: neither its first bytes nor its ending tell a known format; say format=…, one "
             f"of: {_format_list()}"
         )
-    return found.name, found.load(f"format {found.name}")
+    claimed = FORMATS.find(found.name) or found  # it refuses a name that two projects claim
+    return found.name, claimed.load(f"format {found.name}")
 
 
 def format_options(iterator_class: Any) -> frozenset[str] | None:
@@ -343,12 +344,25 @@ def _formats() -> Iterator[tuple[Plugin, _Marks]]:
         marks = _BUILT_IN_MARKS.get(plugin.name)
         if marks is None:
             try:
-                found = plugin.load(f"format {plugin.name}")
+                marks = _marks_of(plugin.load(f"format {plugin.name}"), plugin)
             except (UnknownPluginError, MissingDependencyError) as error:
                 warnings.warn(f"{error}; the format is left out", stacklevel=2)
                 continue
-            marks = _Marks(tuple(getattr(found, "endings", ())), tuple(getattr(found, "magic", ())))
         yield plugin, marks
+
+
+def _marks_of(iterator_class: Any, plugin: Plugin) -> _Marks:
+    """What a third party's class says of itself; a text is one ending, not a row of letters."""
+    marks: dict[str, tuple[Any, ...]] = {}
+    for name, kind, example in (("endings", str, "('.wav',)"), ("magic", bytes, "(b'RIFF',)")):
+        given = getattr(iterator_class, name, ())
+        marks[name] = tuple(given) if isinstance(given, (tuple, list)) else (given,)
+        for mark in marks[name]:
+            if not isinstance(mark, kind) or not mark:
+                raise UnknownPluginError(
+                    f"format {plugin.name} of {plugin.distribution} has {name} = {given!r}: they look like {example}"
+                )
+    return _Marks(tuple(ending.lower() for ending in marks["endings"]), marks["magic"])
 
 
 def _format_list() -> str:
