@@ -61,6 +61,7 @@ class ArchiveStorageConnector(StorageConnector):
         kind: ``"zip"`` or ``"tar"`` (also .tar.gz, .tar.bz2, .tar.xz); by default its ending tells, or its first bytes.
         prefix: a folder of the archive that identifiers start from.
         max_ratio: a member that is said to become so many times larger is refused, as a decompression bomb is.
+        keep_directory: a pickle holds the directory, so that workers need not read it anew; it grows with the members.
 
     Examples:
         >>> import io, zipfile
@@ -82,7 +83,9 @@ class ArchiveStorageConnector(StorageConnector):
         kind: str | None = None,
         prefix: str = "",
         max_ratio: float = MOST_RATIO,
+        keep_directory: bool = False,
     ) -> None:
+        self._keep_directory = keep_directory
         self._identifier = check_identifier(identifier)
         self._prefix = check_identifier(prefix.rstrip("/")) if prefix else ""
         self._kind = kind or kind_of(identifier)
@@ -277,7 +280,7 @@ class ArchiveStorageConnector(StorageConnector):
         return read_compressed_tar(self._reader.open_tar(archive, codec), self._prefix, archive, codec)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_index": None}
+        return self.__dict__ if self._keep_directory else {**self.__dict__, "_index": None}
 
 
 def _split(url: str) -> tuple[str, str, str]:

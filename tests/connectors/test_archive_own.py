@@ -769,6 +769,22 @@ def test_the_directory_is_read_once_for_a_version():
     assert store.calls == []
 
 
+@pytest.mark.parametrize("packer", PACKERS)
+def test_a_pickle_holds_the_directory_if_it_is_to(packer):
+    contents = {f"m{number}": compressible(3000, number) for number in range(30)}
+    name, archive = packed(packer, contents)
+    connector = open_bytes(archive, name, keep_directory=True)
+    infos = [info for _, info in connector.scan_resources()]
+    copy = pickle.loads(pickle.dumps(connector))
+    copy._connector.calls.clear()
+    assert copy.read_resources(infos) == [contents[info.identifier] for info in infos]
+    if name.count(".") == 1:
+        assert len(copy._connector.calls) == 1
+    assert list(copy.scan_resources()) == list(connector.scan_resources())
+    connector._connector.set_resource(name, packed(packer, {"m1": b"other"})[1])
+    assert pickle.loads(pickle.dumps(copy)).read_resources(["m1"]) == [b"other"]
+
+
 def test_a_pickle_holds_no_directory():
     store = MemoryStorageConnector(f"archive-own-{next(_numbers)}")
     store.set_resource("a.zip", zipped({f"m{number}": b"" for number in range(2000)}))

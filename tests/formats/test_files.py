@@ -495,6 +495,17 @@ def test_a_batch_of_an_archive_is_one_request():
     assert len(store.requests) == 1
 
 
+@pytest.mark.parametrize("name", ["a.zip", "a.tar"])
+def test_workers_do_not_read_the_directory_of_an_archive_again(name):
+    contents = {name: zipped(BIRDS) if name == "a.zip" else tarred(BIRDS)}
+    iterator = open_dataset(name, storage=stored(contents, CountingStore(unique("costs"))))
+    copy = pickle.loads(pickle.dumps(iterator))
+    store = copy._connector._connector
+    store.requests.clear()
+    assert [sample for sample, _, _ in copy.__getitems__([2, 0])] == ["tsk", "hoo"]
+    assert len(store.requests) == 1
+
+
 def test_a_hundred_thousand_files_pickle_small():
     iterator = FilesDatasetIterator(ManyNames(100_000))
     assert iterator[99_999][1:] == (9, "9/099999.txt")
