@@ -18,6 +18,7 @@ from datastack_fs.iterators.base import DatasetIterator, DatasetMeta
 from datastack_fs.iterators.columnar import check_triple, constant
 from datastack_fs.iterators.indices import IndexArray
 from datastack_fs.iterators.labels import label_array
+from datastack_fs.iterators.origin import Origin
 from datastack_fs.storage import StorageConnector
 
 
@@ -113,6 +114,8 @@ class FilesDatasetIterator(DatasetIterator[tuple[Any, Any, Any]]):
         super().__init__(meta if class_names is None else meta.replace(class_names=class_names))
         check_triple(self.meta)
         self._connector, self._folder = connector, folder
+        # A split that was saved must not be read with other files, whose classes happen to be the same.
+        self._origin = Origin(connector.url, folder or "/", checksum=f"names:{self._files.names.digest()}")
         self._decoder = Decoder(decode, mode, max_pixels)
         self._decoder.check(names)
 

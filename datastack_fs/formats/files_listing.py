@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import PurePosixPath
@@ -37,6 +38,12 @@ class PackedTexts(Sequence[str]):
 
     def __len__(self) -> int:
         return len(self._ends)
+
+    def digest(self) -> str:
+        """A digest of them all, in their order."""
+        hasher = hashlib.sha256(self._ends.astype("<i8").tobytes())
+        hasher.update(self._bytes)
+        return hasher.hexdigest()
 
     def __getitem__(self, index: Any) -> Any:
         """One text; indices are not negative."""

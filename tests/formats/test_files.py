@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from datastack_fs import open_dataset
+from datastack_fs import load_split, open_dataset, random_split, save_split
 from datastack_fs.connectors import ArchiveStorageConnector, FileStorageConnector, MemoryStorageConnector
 from datastack_fs.errors import (
     ConfigError,
@@ -297,6 +297,17 @@ def test_every_name_gives_its_own_bytes(names, prefix):
         by_folder = FilesDatasetIterator(connector, prefix, decode="bytes")
         found = [by_folder.meta.class_names[target] for target in by_folder.targets()]
         assert found == [name.partition("/")[0] for name in shown]
+
+
+def test_a_saved_split_is_bound_to_the_names_of_the_files(tmp_path):
+    contents = {f"{kind}/{number}.txt": b"" for kind in "ab" for number in range(10)}
+    train, test = random_split(FilesDatasetIterator(stored(contents)), [0.5, 0.5], seed=1)
+    save_split([train, test], tmp_path / "split.json")
+    moved = open_dataset("x/birds.zip", storage=stored({"x/birds.zip": zipped(contents)}))
+    assert load_split(moved, tmp_path / "split.json")[0].tags().tolist() == train.tags().tolist()
+    renamed = {name.replace("a/0", "a/99"): content for name, content in contents.items()}
+    with pytest.raises(ValueError, match=r"of other data: .*/ \(names:"):
+        load_split(FilesDatasetIterator(stored(renamed)), tmp_path / "split.json")
 
 
 # What becomes of them.
