@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from datastack_fs.formats.files_decoding import Decode, Decoder
 from datastack_fs.formats.files_groups import FileGroups
-from datastack_fs.formats.files_labels import as_targets, folder_labels, named_labels
+from datastack_fs.formats.files_labels import as_targets, label_values, named_labels
 from datastack_fs.formats.files_listing import FileList, find_files
 from datastack_fs.formats.images import MAX_PIXELS
 from datastack_fs.iterators.base import DatasetIterator, DatasetMeta
@@ -47,8 +47,9 @@ class FilesDatasetIterator(DatasetIterator[tuple[Any, Any, Any]]):
         classes: the names of the classes in the order of their numbers; by default sorted.
         columns: of the table: that of the files and that of the labels. By default those of the usual names.
         endings: which files count (".png"); by default all.
-        decode: "auto" decodes by ending (images by Pillow, ``.txt``, ``.npy``, ``.json``, other files as bytes);
-            "image", "text" and "bytes" are for all files, and so is a function from bytes to a sample.
+        decode: "auto" decodes by ending (images by Pillow, ``.txt``, ``.npy``, ``.json``, the number or name of a class
+            in ``.cls``, other files as bytes); "image", "text" and "bytes" are for all files, and so is a function from
+            bytes to a sample.
         mode: what Pillow converts images to ("RGB", "L", …); None leaves them as they are. Images stand upright, as
             their EXIF orientation says.
         max_pixels: of an image; more are refused.
@@ -102,13 +103,8 @@ class FilesDatasetIterator(DatasetIterator[tuple[Any, Any, Any]]):
                 self._groups.check_part(names, self._part, what)
         self._files = FileList(folder, found)
         self._keys = self._files.names if self._groups is None else self._groups.keys
-        if labels == "folder" or (labels == "auto" and not group and all("/" in key for key in self._keys)):
-            named = dict(zip(self._keys, folder_labels(list(self._keys), what), strict=True))
-        values = None if named is None else [named[key] for key in self._keys]
-        self._labels: npt.NDArray[Any] | None = None
-        class_names = None
-        if values is not None:
-            self._labels, class_names = as_targets(values, classes, what)
+        values = label_values(None if group and labels == "auto" else labels, named, self._keys, what)
+        self._labels, class_names = as_targets(values, classes, what)
         if meta is None:
             meta = DatasetMeta(folder.rstrip("/") or connector.url, PurePosixPath(folder or connector.url).stem)
         super().__init__(meta if class_names is None else meta.replace(class_names=class_names))

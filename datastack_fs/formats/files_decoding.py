@@ -6,13 +6,13 @@ import io
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from datastack_fs.errors import DatasetFileCorruptError, DatastackError
+from datastack_fs.formats.files_listing import ending_of
 from datastack_fs.formats.images import ENDINGS, MAX_PIXELS, check_mode, check_pillow, decode_image
 
 Decode: TypeAlias = "str | Callable[[bytes], Any]"
@@ -77,7 +77,7 @@ class Decoder:
     def _kind(self, name: str) -> str:
         if callable(self.decode):
             return "function"
-        return _BY_ENDING.get(PurePosixPath(name).suffix.lower(), "bytes") if self.decode == "auto" else self.decode
+        return _BY_ENDING.get(ending_of(name), "bytes") if self.decode == "auto" else self.decode
 
 
 def _array(content: bytes) -> npt.NDArray[Any]:

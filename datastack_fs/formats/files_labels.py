@@ -28,14 +28,22 @@ _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
 _MOST_SHOWN = 10
 
 
-def folder_labels(names: Sequence[str], what: str) -> list[str]:
-    """The folder that each file lies in, the topmost below the dataset's own.
+def label_values(
+    labels: object, named: Mapping[str, Any] | None, names: Sequence[str], what: str
+) -> Sequence[Any] | None:
+    """The label of each sample: from ``named`` if that is given, else the topmost folder that it lies in; or None.
 
     Examples:
-        >>> folder_labels(["owl/1.png", "wren/old/2.png"], "birds")
+        >>> label_values("auto", None, ["owl/1.png", "wren/old/2.png"], "birds")
         ['owl', 'wren']
+        >>> label_values("auto", None, ["owl/1.png", "2.png"], "birds") is None
+        True
     """
+    if named is not None:
+        return [named[name] for name in names]
     loose = [name for name in names if "/" not in name]
+    if labels not in KEYWORDS or (loose and labels == "auto"):
+        return None
     if loose:
         raise DatasetNotFoundError(
             f"{what}: {len(loose):,} of {len(names):,} files lie in no folder that would be their class, "
@@ -63,9 +71,11 @@ def named_labels(
 
 
 def as_targets(
-    labels: Sequence[Any], classes: Sequence[str] | None, what: str
-) -> tuple[npt.NDArray[Any], tuple[str, ...] | None]:
+    labels: Sequence[Any] | None, classes: Sequence[str] | None, what: str
+) -> tuple[npt.NDArray[Any] | None, tuple[str, ...] | None]:
     """Targets and the names of classes: text becomes the numbers of classes, numbers stay as they are.
+
+    With ``classes``, whole numbers that are not among these names are numbers of them already.
 
     Examples:
         >>> targets, names = as_targets(["wren", "owl", "wren"], None, "birds")
@@ -74,6 +84,8 @@ def as_targets(
         >>> as_targets([0.5, 1.5], None, "birds")
         (array([0.5, 1.5]), None)
     """
+    if labels is None:
+        return None, None
     if classes is None and not any(isinstance(label, str) for label in labels):
         return label_array(labels), None
     found = {str(label): None for label in labels}
@@ -82,9 +94,12 @@ def as_targets(
     if len(numbers) < len(names):
         raise ValueError(f"classes={list(names)}: a name is there twice")
     unknown = [name for name in found if name not in numbers]
-    if unknown:
-        raise DatasetNotFoundError(f"{what} has {_listing(unknown)}, not among classes={list(names)}")
-    return np.array([numbers[str(label)] for label in labels], dtype=np.int64), names
+    if not unknown:
+        return np.array([numbers[str(label)] for label in labels], dtype=np.int64), names
+    targets = label_array(labels)
+    if targets.dtype.kind in "iu" and targets.min() >= 0 and targets.max() < len(names):
+        return targets, names
+    raise DatasetNotFoundError(f"{what} has {_listing(unknown)}, not among classes={list(names)}")
 
 
 def table_labels(content: bytes, name: str, what: str, columns: tuple[str, str] | None) -> dict[str, Any]:

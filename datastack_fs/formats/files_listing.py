@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from pathlib import PurePosixPath
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -159,6 +158,17 @@ def is_hidden(name: str) -> bool:
     return any(part.startswith(".") or part in _PASSED_OVER for part in name.split("/"))
 
 
+def ending_of(name: str) -> str:
+    """What follows the last dot of a name, with it, in lower case; "" where there is none.
+
+    Examples:
+        >>> ending_of("v1.0/owl.seg.PNG"), ending_of("v1.0/owl")
+        ('.png', '')
+    """
+    _, dot, ending = name.rpartition("/")[2].rpartition(".")
+    return f"{dot}{ending}".lower() if dot else ""
+
+
 def endings_found(names: Iterable[str]) -> str:
     """The endings that there are, the most frequent first, for a message.
 
@@ -166,6 +176,6 @@ def endings_found(names: Iterable[str]) -> str:
         >>> endings_found(["a.png", "b.PNG", "README"])
         '2 .png, 1 without'
     """
-    counts = Counter(PurePosixPath(name).suffix.lower() or "without" for name in names)
+    counts = Counter(ending_of(name) or "without" for name in names)
     shown = ", ".join(f"{count:,} {ending}" for ending, count in counts.most_common(_MOST_SHOWN))
     return shown + (", …" if len(counts) > _MOST_SHOWN else "")

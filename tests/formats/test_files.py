@@ -207,6 +207,10 @@ def test_classes_have_the_order_that_is_asked_for():
     iterator = FilesDatasetIterator(stored(BIRDS), classes=["wren", "finch", "owl"])
     assert iterator.targets().tolist() == [2, 2, 0]
     assert iterator.meta.class_names == ("wren", "finch", "owl")
+    numbered = FilesDatasetIterator(stored(BIRDS), labels=dict(zip(BIRDS, [1, 0, 1], strict=True)), classes=["a", "b"])
+    assert (numbered.targets().tolist(), numbered.meta.class_names) == ([1, 0, 1], ("a", "b"))
+    with pytest.raises(DatasetNotFoundError, match=r"has 1, 2, not among classes=\['a', 'b'\]"):
+        FilesDatasetIterator(stored(BIRDS), labels=dict(zip(BIRDS, [1, 1, 2], strict=True)), classes=["a", "b"])
     with pytest.raises(DatasetNotFoundError, match=r"has wren, not among classes=\['owl'\]"):
         FilesDatasetIterator(stored(BIRDS), classes=["owl"])
     with pytest.raises(ValueError, match="twice"):
