@@ -61,6 +61,7 @@ class ArchiveStorageConnector(StorageConnector):
         kind: ``"zip"`` or ``"tar"`` (also .tar.gz, .tar.bz2, .tar.xz); by default its ending tells, or its first bytes.
         prefix: a folder of the archive that identifiers start from.
         max_ratio: a member that is said to become so many times larger is refused, as a decompression bomb is.
+        keep_directory: a pickle holds the directory, so that workers need not read it anew; it grows with the members.
 
     Examples:
         >>> import io, zipfile
@@ -82,7 +83,9 @@ class ArchiveStorageConnector(StorageConnector):
         kind: str | None = None,
         prefix: str = "",
         max_ratio: float = MOST_RATIO,
+        keep_directory: bool = False,
     ) -> None:
+        self._keep_directory = keep_directory
         self._identifier = check_identifier(identifier)
         self._prefix = check_identifier(prefix.rstrip("/")) if prefix else ""
         self._kind = kind or kind_of(identifier)
@@ -145,8 +148,8 @@ class ArchiveStorageConnector(StorageConnector):
 
     def _stat(self, identifier: str) -> ResourceInfo:
         index = self._current()
-        member = self._find(index, identifier)
-        return ResourceInfo(identifier, member.size, index.version(member), index.archive.modified)
+        self._find(index, identifier)
+        return index.describe(identifier)
 
     def _open(self, identifier: str, info: ResourceInfo | None) -> tuple[io.RawIOBase, ResourceInfo]:
         raw, info = super()._open(identifier, info)
@@ -160,6 +163,32 @@ class ArchiveStorageConnector(StorageConnector):
 
     def _list(self, prefix: str) -> Iterator[str]:
         return self._current().listed(prefix)
+
+    def _scan(self, prefix: str) -> Iterator[tuple[str, ResourceInfo]]:
+        index = self._current()
+        return ((name, index.describe(name)) for name in index.listed(prefix))
+
+    def _read_whole(self, wanted: Sequence[str | ResourceInfo]) -> list[bytes]:
+        infos = [each if isinstance(each, ResourceInfo) else self.get_info(each) for each in wanted]
+        return self._retry("read", f"{len(infos)} members", lambda: self._read_members(infos))
+
+    def _read_members(self, infos: Sequence[ResourceInfo]) -> list[bytes]:
+        """One request for them all, or one pass through a compressed tar."""
+        if not infos:
+            return []
+        index, _ = self._pinned(infos[0])
+        for info in infos:
+            if not index.holds(info):
+                raise self._changed(info.identifier)
+        with self._reading(infos[0].identifier):  # the archive, and so every member, may have changed
+            answers = self._reader.read_whole(index, [index.members[info.identifier] for info in infos])
+        contents = []
+        for info, answer in zip(infos, answers, strict=True):
+            with self._reading(info.identifier):
+                if isinstance(answer, Exception):
+                    raise answer
+            contents.append(answer)
+        return contents
 
     def _locate(self, names: Sequence[str]) -> tuple[ResourceInfo, list[Range | None]]:
         index = self._current()
@@ -251,7 +280,7 @@ class ArchiveStorageConnector(StorageConnector):
         return read_compressed_tar(self._reader.open_tar(archive, codec), self._prefix, archive, codec)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_index": None}
+        return self.__dict__ if self._keep_directory else {**self.__dict__, "_index": None}
 
 
 def _split(url: str) -> tuple[str, str, str]:

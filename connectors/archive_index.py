@@ -6,9 +6,11 @@ import stat
 import struct
 import tarfile
 import zipfile
+from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any, BinaryIO, Final, Protocol, TypeAlias, cast
 
 from datastack_fs.connectors.archive_streams import MOST_BYTES, STORED, TAR_CODECS, Decompressor, ForwardStream
@@ -29,6 +31,8 @@ _DENSE_BYTES = 256 << 10
 _AHEAD_BYTES = 8 << 20
 _ENCRYPTED_FLAG = 1
 _UNIX = 3
+_NO_CRC = -1
+_FIELDS = attrgetter("offset", "size", "stored_size", "end", "method", "crc", "encrypted")
 
 Prefetch: TypeAlias = "Callable[[list[Range]], None]"
 
@@ -101,6 +105,19 @@ class Index:
                 return
             yield self.names[position]
 
+    def describe(self, identifier: str) -> ResourceInfo:
+        """A member of it, as a resource."""
+        member = self.members[identifier]
+        return ResourceInfo(identifier, member.size, self.version(member), self.archive.modified)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Small: columns of numbers, and not the places that reading finds out anyway."""
+        magic = next((magic for magic, codec in TAR_CODECS.items() if codec is self.codec), b"")
+        rows = map(_FIELDS, self.members.values())
+        columns = [array("q", map(_as_number, column)) for column in zip(*rows, strict=True)]
+        is_zip = self.starts is not None
+        return _restored, (self.archive, magic, list(self.members), columns, self.ambiguous, is_zip)
+
     def holds(self, info: ResourceInfo) -> bool:
         """Whether a version of a resource is of this version of the archive."""
         member = self.members.get(info.identifier)
@@ -110,6 +127,26 @@ class Index:
         """What names the bytes of a member: a replaced archive makes all of them new."""
         crc = "" if member.crc is None else f"-{member.crc:08x}"
         return f"{self.archive.version}@{member.offset:x}{crc}"
+
+
+def _as_number(value: int | None) -> int:
+    return _NO_CRC if value is None else int(value)
+
+
+def _restored(
+    archive: ResourceInfo,
+    magic: bytes,
+    names: list[str],
+    columns: list[array[int]],
+    ambiguous: frozenset[str],
+    is_zip: bool,
+) -> Index:
+    rows = zip(names, zip(*columns, strict=True), strict=True)
+    members = {
+        name: Member(offset, size, stored_size, end, method, None if crc == _NO_CRC else crc, bool(encrypted))
+        for name, (offset, size, stored_size, end, method, crc, encrypted) in rows
+    }
+    return Index(archive, TAR_CODECS.get(magic), members, ambiguous, {} if is_zip else None)
 
 
 def kind_of(identifier: str, head: bytes = b"") -> str | None:

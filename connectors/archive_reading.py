@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from datastack_fs.connectors.archive_index import HEADER_BYTES, Index, Member, data_start
+from datastack_fs.connectors.archive_index import HEADER_BYTES, Index, IndexingError, Member, data_start
 from datastack_fs.connectors.archive_streams import (
     FREE_BYTES,
     STORED,
@@ -25,6 +25,7 @@ MOST_RATIO: Final = 1000.0
 
 _PIECE_BYTES = 64 << 10
 _MOST_AHEAD = 4 << 20
+_MOST_HEADER_BYTES = HEADER_BYTES + 2 * 0xFFFF
 
 
 class ArchiveReader:
@@ -80,6 +81,26 @@ class ArchiveReader:
             return self._read_stored(index, member, ranges)
         return self._read_forward(index, member, ranges)
 
+    def read_whole(self, index: Index, members: Sequence[Member]) -> list[bytes | Exception]:
+        """Whole members, each as its bytes or as what is wrong with it.
+
+        That is one request for them all, or one pass through a compressed tar. Local headers that are not known yet
+        come along with what follows them.
+        """
+        unique = sorted(set(members), key=lambda member: member.offset)
+        spans = [] if index.codec else [self._span(index, member) for member in unique]
+        packed = self._read_archive(index.archive, spans)
+        contents: dict[Member, bytes | Exception] = {}
+        for place, member in enumerate(unique):
+            try:
+                if index.codec:
+                    contents[member] = self.read(index, member, [(0, member.size)])[0]
+                else:
+                    contents[member] = self._unpack(index, member, spans[place][0], packed[place])
+            except (StreamError, IndexingError, UnsupportedStorageError) as error:
+                contents[member] = error
+        return [contents[member] for member in members]
+
     def locate(self, index: Index, members: Sequence[Member]) -> list[Range | None]:
         """Where members lie in the archive; None for a compressed one."""
         for member in members:
@@ -119,9 +140,31 @@ class ArchiveReader:
         else:
             answers = self._read_archive(index.archive, [(start + first, start + stop) for first, stop in ranges])
         for wanted, answer in zip(ranges, answers, strict=True):
-            if member.crc is not None and wanted == (0, member.size) and zlib.crc32(answer) != member.crc:
-                raise StreamError(f"its CRC-32 is {zlib.crc32(answer):08x}, and {member.crc:08x} was promised")
+            if wanted == (0, member.size):
+                _check_crc(member, answer)
         return answers
+
+    def _span(self, index: Index, member: Member) -> Range:
+        """Where to read a member: its bytes, or from its local header on as long as their beginning is not known."""
+        if index.starts is None:
+            return member.offset, member.end
+        start = index.starts.get(member.offset)
+        if start is not None:
+            return start, start + member.stored_size
+        return member.offset, min(member.end, member.offset + _MOST_HEADER_BYTES + member.stored_size)
+
+    def _unpack(self, index: Index, member: Member, start: int, packed: bytes) -> bytes:
+        """A member's bytes, from those of the archive that begin at ``start``."""
+        self.check(member)
+        if index.starts is not None and start == member.offset:
+            index.starts[member.offset] = data_start(member, packed)
+            packed = packed[index.starts[member.offset] - start :]
+        packed = packed[: member.stored_size]
+        if member.method == STORED:
+            _check_crc(member, packed)
+            return packed
+        pieces = (packed[offset : offset + _PIECE_BYTES] for offset in range(0, len(packed), _PIECE_BYTES))
+        return self._decompressed(member, pieces).read(member.size)
 
     def _read_forward(self, index: Index, member: Member, ranges: Sequence[Range]) -> list[bytes]:
         streams = self._streams.get()
@@ -138,12 +181,11 @@ class ArchiveReader:
     def _open_stream(self, index: Index, member: Member) -> ForwardStream:
         if index.codec is not None:
             return self.open_tar(index.archive, index.codec)
-        return ForwardStream(
-            self._member_pieces(index, member),
-            ZIP_METHODS[member.method],
-            most_ratio=self._max_ratio,
-            promised=(member.size, member.crc or 0),
-        )
+        return self._decompressed(member, self._member_pieces(index, member))
+
+    def _decompressed(self, member: Member, pieces: Iterator[bytes]) -> ForwardStream:
+        promised = member.size, member.crc or 0
+        return ForwardStream(pieces, ZIP_METHODS[member.method], most_ratio=self._max_ratio, promised=promised)
 
     def _member_pieces(self, index: Index, member: Member) -> Iterator[bytes]:
         head, start = self._beginning(index, member)
@@ -163,3 +205,8 @@ class ArchiveReader:
         head = self._read_archive(index.archive, [(member.offset, min(member.offset + _PIECE_BYTES, member.end))])[0]
         start = index.starts[member.offset] = data_start(member, head)
         return head, start
+
+
+def _check_crc(member: Member, content: bytes) -> None:
+    if member.crc is not None and zlib.crc32(content) != member.crc:
+        raise StreamError(f"its CRC-32 is {zlib.crc32(content):08x}, and {member.crc:08x} was promised")

@@ -10,8 +10,9 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 from urllib.parse import unquote, urlsplit
 
 from datastack_fs.connectors.file_reading import LocalReader, version_of
@@ -50,6 +51,8 @@ class FileStorageConnector(StorageConnector):
         b'hoo'
     """
 
+    concurrency: ClassVar[int] = 1  # threads take three times as long as a small file does; a subclass may have more
+
     def __init__(self, root_path: str | os.PathLike[str], *, read_only: bool = False, fsync: bool = True) -> None:
         self.root_path = os.path.abspath(os.path.expanduser(os.fspath(root_path)))
         super().__init__(Path(self.root_path).as_uri(), read_only=read_only)
@@ -63,8 +66,9 @@ class FileStorageConnector(StorageConnector):
 
     @classmethod
     def split_url(cls, url: str) -> tuple[str, str]:
-        """The folder that holds the file, and the file's name."""
-        folder, name = os.path.split(os.path.abspath(os.path.expanduser(_path_of(url))))
+        """The folder that holds the file, and the file's name; a folder itself, and ""."""
+        path = os.path.abspath(os.path.expanduser(_path_of(url)))
+        folder, name = (path, "") if os.path.isdir(path) else os.path.split(path)
         return folder, name
 
     # Reading.
@@ -88,7 +92,7 @@ class FileStorageConnector(StorageConnector):
         except BaseException:  # nobody else would close it
             os.close(descriptor)
             raise
-        changed = self._changed(identifier)
+        changed = partial(self._changed, identifier)
         return LocalReader(descriptor, os.path.join(self.root_path, identifier), found.size, changed), found
 
     def _read_ranges(self, info: ResourceInfo, ranges: Sequence[Range]) -> Sequence[bytes | Exception]:
@@ -101,11 +105,19 @@ class FileStorageConnector(StorageConnector):
             return answers
 
     def _list(self, prefix: str) -> Iterator[str]:
+        return (name for name, _ in self._walk(prefix))
+
+    def _scan(self, prefix: str) -> Iterator[tuple[str, ResourceInfo]]:
+        for name, entry in self._walk(prefix):
+            with suppress(FileNotFoundError):  # deleted since it was found
+                yield name, _info(name, entry.stat(follow_symlinks=False))
+
+    def _walk(self, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
         *folders, _ = prefix.split("/")
         base = "".join(f"{folder}/" for folder in folders)
         try:
             with self._tree.folder(folders) as descriptor:
-                yield from (name for name in walk(descriptor, base) if name.startswith(prefix))
+                yield from (found for found in walk(descriptor, base) if found[0].startswith(prefix))
         except FileNotFoundError:
             return
 
@@ -163,13 +175,12 @@ def _path_of(url: str) -> str:
 
 def _describe(identifier: str, descriptor: int) -> ResourceInfo:
     status = os.fstat(descriptor)
-    return ResourceInfo(
-        identifier,
-        status.st_size,
-        version_of(status),
-        datetime.fromtimestamp(status.st_mtime, timezone.utc),
-        _kept_checksum(descriptor, status),
-    )
+    return _info(identifier, status, _kept_checksum(descriptor, status))
+
+
+def _info(identifier: str, status: os.stat_result, checksum: str | None = None) -> ResourceInfo:
+    modified = datetime.fromtimestamp(status.st_mtime, timezone.utc)
+    return ResourceInfo(identifier, status.st_size, version_of(status), modified, checksum)
 
 
 def _keep_checksum(descriptor: int, checksum: str) -> None:

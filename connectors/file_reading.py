@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from datastack_fs.reading import resolve_seek
@@ -23,10 +24,10 @@ class LocalReader(io.RawIOBase):
         descriptor: open for reading; the reader closes it.
         path: of the file, for readers that want a path.
         size: of the version that was opened.
-        changed: what to raise when the file is no longer that version.
+        changed: makes what to raise when the file is no longer that version.
     """
 
-    def __init__(self, descriptor: int, path: str, size: int, changed: Exception) -> None:
+    def __init__(self, descriptor: int, path: str, size: int, changed: Callable[[], Exception]) -> None:
         self.local_path = path
         self._descriptor = descriptor
         self._pid = os.getpid()
@@ -67,7 +68,7 @@ class LocalReader(io.RawIOBase):
             return 0
         count = os.preadv(self._descriptor, [view[:wanted]], self._position)
         if count == 0 or version_of(os.fstat(self._descriptor)) != self._version:
-            raise self._changed
+            raise self._changed()
         self._position += count
         return count
 

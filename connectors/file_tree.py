@@ -130,18 +130,18 @@ class FileTree:
         return os.path.relpath(target, root).split(os.sep)
 
 
-def walk(folder: int, base: str) -> Iterator[str]:
-    """Identifiers of the regular files below an open folder, sorted; ``base`` is that folder's own, with its slash."""
+def walk(folder: int, base: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """The regular files below an open folder, sorted by identifier; ``base`` is that folder's own, with its slash."""
     with os.scandir(folder) as entries:
         # A folder sorts with its slash: "a-b" comes before "a/b", which comes before "a0".
-        found = sorted(
-            entry.name + "/" if entry.is_dir(follow_symlinks=False) else entry.name
+        found = {
+            entry.name + "/" if entry.is_dir(follow_symlinks=False) else entry.name: entry
             for entry in entries
             if entry.is_dir(follow_symlinks=False) or entry.is_file(follow_symlinks=False)
-        )
-    for name in found:
+        }
+    for name in sorted(found):
         if not name.endswith("/"):
-            yield base + name
+            yield base + name, found[name]
             continue
         with suppress(FileNotFoundError, NotADirectoryError), _inner(name[:-1], folder) as inner:  # deleted meanwhile
             yield from walk(inner, base + name)

@@ -144,19 +144,26 @@ class GCSStorageConnector(StorageConnector):
         return gather_ranges(api.loop, read_one, ranges)
 
     def _list(self, prefix: str) -> Iterator[str]:
+        return (item["name"][len(self._folder) :] for item in self._items(prefix, "name"))
+
+    def _scan(self, prefix: str) -> Iterator[tuple[str, ResourceInfo]]:
+        for item in self._items(prefix, f"name,{_FIELDS}"):
+            name = item["name"][len(self._folder) :]
+            yield name, _info(name, item)
+
+    def _items(self, prefix: str, fields: str) -> Iterator[dict[str, Any]]:
         page_token = ""
         while True:
-            page = self._retry("list", prefix, partial(self._page, prefix, page_token))
-            for item in page.get("items", ()):
-                yield item["name"][len(self._folder) :]
+            page = self._retry("list", prefix, partial(self._page, prefix, fields, page_token))
+            yield from page.get("items", ())
             page_token = page.get("nextPageToken", "")
             if not page_token:
                 return
 
-    def _page(self, prefix: str, page_token: str) -> dict[str, Any]:
+    def _page(self, prefix: str, fields: str, page_token: str) -> dict[str, Any]:
         api = self._clients.get()
         following = {"pageToken": page_token} if page_token else {}
-        fields = "items(name),nextPageToken"
+        fields = f"items({fields}),nextPageToken"
         url = api.url(prefix=self._folder + prefix, fields=fields, maxResults=str(PAGE), **following)
         return api.request("GET", url).json()
 

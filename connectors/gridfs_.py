@@ -122,6 +122,11 @@ class GridFSStorageConnector(StorageConnector):
         names = (document["filename"] for document in self._fs.store.listing(folder))
         return (name for name in names if name.startswith(prefix))
 
+    def _scan(self, prefix: str) -> Iterator[tuple[str, ResourceInfo]]:
+        folder = prefix[: prefix.rfind("/") + 1]
+        found = (document for document in self._fs.store.listing(folder) if document["filename"].startswith(prefix))
+        return ((document["filename"], _describe(document)) for document in found)
+
     def _publish(self, identifier: str, upload: Upload, overwrite: bool) -> ResourceInfo:
         def metadata() -> Mapping[str, Any]:
             return {"checksum": upload.checksum}

@@ -66,6 +66,13 @@ class MemoryStorageConnector(StorageConnector):
     def _list(self, prefix: str) -> Iterator[str]:
         return iter(sorted(name for name in list(self._store) if name.startswith(prefix)))
 
+    def _scan(self, prefix: str) -> Iterator[tuple[str, ResourceInfo]]:
+        found = ((name, self._store.get(name)) for name in self._list(prefix))
+        return ((name, stored.info) for name, stored in found if stored is not None)
+
+    def _read_whole(self, wanted: Sequence[str | ResourceInfo]) -> list[bytes]:
+        return [self._read_one(each) for each in wanted]  # there is nothing to wait for
+
     def _publish(self, identifier: str, upload: Upload, overwrite: bool) -> ResourceInfo:
         if not overwrite and identifier in self._store:
             raise FileExistsError(identifier)

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from functools import partial
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from datastack_fs.connectors.fsspec_loop import gather_ranges
@@ -145,12 +146,19 @@ class S3StorageConnector(StorageConnector):
         return gather_ranges(client.loop, read_one, ranges)
 
     def _list(self, prefix: str) -> Iterator[str]:
+        return (name for name, _ in self._scan(prefix))
+
+    def _scan(self, prefix: str) -> Iterator[tuple[str, ResourceInfo]]:
         client = self._clients.get()
         self._retry("list", prefix, client.check_bucket)
         pages = self._pages("list_objects_v2", "ContinuationToken", Prefix=self._folder + prefix)
-        names = (entry["Key"][len(self._folder) :] for page in pages for entry in page.get("Contents", ()))
+        found = (self._listed(entry) for page in pages for entry in page.get("Contents", ()))
         # Amazon lists in the order of UTF-8, page by page. SeaweedFS has "a/b" before "a b"; others are not known.
-        return names if client.is_aws else iter(sorted(names))
+        return found if client.is_aws else iter(sorted(found, key=itemgetter(0)))
+
+    def _listed(self, entry: Mapping[str, Any]) -> tuple[str, ResourceInfo]:
+        name = entry["Key"][len(self._folder) :]
+        return name, ResourceInfo(name, entry["Size"], entry["ETag"], entry.get("LastModified"))
 
     def _pages(self, method: str, *markers: str, **parameters: Any) -> Iterator[dict[str, Any]]:
         client = self._clients.get()

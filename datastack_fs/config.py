@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from datastack_fs import registry
 from datastack_fs.credentials import expand
-from datastack_fs.errors import ConfigError, UnknownPluginError
+from datastack_fs.errors import ConfigError, ResourceNotFoundError, UnknownPluginError, UnsupportedStorageError
 from datastack_fs.plugins import check_options
 from datastack_fs.profiles import Profile, load_configuration, make_profile
 from datastack_fs.storage import StorageConnector
@@ -85,11 +85,16 @@ def open_dataset(
     storage: Storage | None = None,
     **options: Any,
 ) -> DatasetIterator[Any]:
-    r"""Opens a file of samples, lazily; its format is told by its first bytes, else by its ending.
+    r"""Opens a file of samples, a folder or an archive of files, lazily.
+
+    A file's format is told by its first bytes, else by its ending; an archive (``.zip``, ``.tar``, ``.tar.gz``, …) by
+    its ending alone, since other formats are zip files, too.
 
     Args:
-        url: as for ``open_resource``.
-        format: the name of the format (``hdf5``, ``npy``, ``npz``, ``safetensors``, ``idx``), to tell it outright.
+        url: as for ``open_resource``; or that of a folder, ``s3://lab/birds/`` (without the slash it is looked for as
+            a resource first), of a whole store, or of an archive and a folder in it, ``zip://train::s3://lab/birds.zip``.
+        format: the name of the format (``hdf5``, ``npy``, ``npz``, ``safetensors``, ``idx``, ``files``), to tell it
+            outright.
         storage: as for ``open_resource``.
         **options: keyword arguments of the connector's class, and of the format's iterator; a name that both know is
             the connector's.
@@ -105,7 +110,7 @@ def open_dataset(
         >>> [int(label) for label, _, _ in open_dataset("memory://config-example/labels.idx")]
         [4, 5, 6]
     """
-    target, identifier = _locate(url, storage)
+    target, identifier = _locate(url, storage, registry.split_dataset_url)
     if isinstance(target, Profile):
         target.check_environment(overridden=list(options))
     taker, known = _taker(target)
@@ -115,13 +120,22 @@ def open_dataset(
     else:
         of_connector = {name: value for name, value in options.items() if name in known}
     of_format = {name: value for name, value in options.items() if name not in of_connector}
-    resource = _open(target, identifier, of_connector)
+    connector = _connect(target, of_connector)
     try:
-        name, iterator_class = registry.format_for(resource, format)
-        check_options(of_format, {taker: known, name: registry.format_options(iterator_class)})
-        return registry.open_format(resource, name, **of_format)
+        resource = _find(connector, identifier, format)
+        if resource is None:
+            check_options(of_format, {taker: known, registry.FILES: registry.files_options()})
+            return registry.open_files(connector, identifier, **of_format)
+        try:
+            name, iterator_class = registry.format_for(resource, format)
+            check_options(of_format, {taker: known, name: registry.format_options(iterator_class)})
+            return registry.open_format(resource, name, **of_format)
+        except BaseException:
+            resource.close()
+            raise
     except BaseException:
-        resource.close()
+        if connector is not target:
+            connector.close()
         raise
 
 
@@ -186,13 +200,17 @@ def _target(storage: Storage | None) -> Profile | StorageConnector:
     return storage if isinstance(storage, StorageConnector) else find_profile(storage)
 
 
-def _locate(url: str | os.PathLike[str], storage: Storage | None) -> tuple[Profile | StorageConnector, str]:
+def _locate(
+    url: str | os.PathLike[str],
+    storage: Storage | None,
+    split: Callable[[str], tuple[str, str]] = registry.split_resource_url,
+) -> tuple[Profile | StorageConnector, str]:
     address = os.fspath(url)
     if storage is not None:
         return _target(storage), address
     if isinstance(url, os.PathLike):
         address = os.path.abspath(address)
-    store, identifier = registry.split_resource_url(address)
+    store, identifier = split(address)
     return Profile("storage", store), identifier
 
 
@@ -212,6 +230,28 @@ def _open(target: Profile | StorageConnector, identifier: str, options: Mapping[
         if connector is not target:
             connector.close()
         raise
+
+
+def _find(connector: StorageConnector, identifier: str, format: str | None) -> StreamedResource | None:  # noqa: A002
+    """The resource of that name; None if it is a folder of resources."""
+    may_be_folder = format in (None, registry.FILES)
+    if not identifier or identifier.endswith("/"):
+        if may_be_folder:
+            return None
+        raise ConfigError(f"{identifier or connector.url} is a folder, and format={format!r} reads one file")
+    try:
+        return connector.get_resource(identifier)
+    except ResourceNotFoundError:
+        if may_be_folder and _has_resources(connector, f"{identifier}/"):
+            return None
+        raise
+
+
+def _has_resources(connector: StorageConnector, folder: str) -> bool:
+    try:
+        return next(connector.list_resources(folder), None) is not None
+    except UnsupportedStorageError:  # a web server has no listing: it is not known to be one
+        return False
 
 
 def _connect(target: Profile | StorageConnector, options: Mapping[str, Any]) -> StorageConnector:

@@ -48,6 +48,10 @@ class Plugin:
             raise self._missing(user, error.name) from error
         except (ImportError, AttributeError) as error:
             raise self._broken(user, error) from error
+        except Exception as error:  # somebody else's module, which may raise anything when it is imported
+            if self.distribution is None:
+                raise
+            raise self._broken(user, error) from error
 
     def _missing(self, user: str, package: str) -> MissingDependencyError:
         project = f"'datastack-fs[{self.extra}]'" if self.extra else self.distribution or package

@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 _PACKAGE = "datastack_fs.connectors"
 _FSSPEC: Final = f"{_PACKAGE}.fsspec_:FsspecStorageConnector"
 
+FILES: Final = "files"
+"""The format of folders and archives: it reads from a store, where the others read from one resource."""
+
+_FILES: Final = Plugin(FILES, "datastack_fs.formats.files:FilesDatasetIterator")
+
 CONNECTORS: Final = PluginTable(
     "datastack_fs.connectors",
     [
@@ -65,6 +70,7 @@ FORMATS: Final = PluginTable(
         Plugin("parquet", "datastack_fs.formats.parquet:ParquetDatasetIterator", "pyarrow", "parquet"),
         Plugin("csv", "datastack_fs.formats.csv_:CSVDatasetIterator"),
         Plugin("jsonl", "datastack_fs.formats.jsonl:JSONLinesDatasetIterator"),
+        _FILES,
     ],
 )
 
@@ -101,6 +107,7 @@ _BUILT_IN_MARKS = {
     "parquet": _Marks((".parquet", ".pq"), (b"PAR1",)),
     "csv": _Marks((".csv", ".tsv", ".csv.gz", ".tsv.gz"), ()),
     "jsonl": _Marks((".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz"), ()),
+    FILES: _Marks((".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz"), ()),
 }
 
 
@@ -182,10 +189,20 @@ def split_resource_url(url: str) -> tuple[str, str]:
         >>> split_resource_url("s3://lab/birds/train.h5")
         ('s3://lab', 'birds/train.h5')
     """
-    store, identifier = connector_class(url).split_url(_with_plain_scheme(url))
+    store, identifier = split_dataset_url(url)
     if not identifier:
         raise ConfigError(f"{redact(url)} names a store, not a resource in it")
     return store, identifier
+
+
+def split_dataset_url(url: str) -> tuple[str, str]:
+    """Splits the URL of a resource, of a folder, or of a whole store, whose identifier is "".
+
+    Examples:
+        >>> split_dataset_url("s3://lab/birds/"), split_dataset_url("s3://lab")
+        (('s3://lab', 'birds/'), ('s3://lab', ''))
+    """
+    return connector_class(url).split_url(_with_plain_scheme(url))
 
 
 def taker_of(url: str) -> str:
@@ -254,8 +271,36 @@ def open_format(resource: StreamedResource, format: str | None = None, **options
     """
     name, iterator_class = format_for(resource, format)
     check_options(options, {name: format_options(iterator_class)})
-    iterator: DatasetIterator[Any] = iterator_class(resource, **options)
+    source = _archive(resource) if name == FILES else resource
+    iterator: DatasetIterator[Any] = iterator_class(source, **options)
     return iterator
+
+
+def open_files(connector: StorageConnector, prefix: str = "", **options: Any) -> DatasetIterator[Any]:
+    """Opens a folder of a store as a dataset.
+
+    Examples:
+        >>> store = connector_for("memory://registry-example")
+        >>> info = store.set_resource("birds/owl.txt", b"hoo")
+        >>> open_files(store, "birds/")[0]
+        ('hoo', None, 'birds/owl.txt')
+    """
+    iterator_class = _FILES.load(f"format {FILES}")
+    check_options(options, {FILES: files_options()})
+    iterator: DatasetIterator[Any] = iterator_class(connector, prefix, **options)
+    return iterator
+
+
+def files_options() -> frozenset[str]:
+    """The options of ``open_files``."""
+    return keywords(_FILES.load(f"format {FILES}"))
+
+
+def _archive(resource: StreamedResource) -> StorageConnector:
+    """The connector of an archive that is a resource itself."""
+    archive_class: Any = connector_class("zip::")
+    connector: StorageConnector = archive_class(resource.connector, resource.identifier, keep_directory=True)
+    return connector
 
 
 def format_for(resource: StreamedResource, format: str | None = None) -> tuple[str, Any]:  # noqa: A002
@@ -271,6 +316,8 @@ def format_for(resource: StreamedResource, format: str | None = None) -> tuple[s
     resource.seek(position)
     ending = resource.identifier.lower()
     formats = list(_formats())
+    if ending.endswith(_BUILT_IN_MARKS[FILES].endings):  # before their first bytes, which other formats have, too
+        return FILES, _FILES.load(f"format {FILES}")
     by_magic = (plugin for plugin, marks in formats if start.startswith(marks.magic))
     by_ending = (plugin for plugin, marks in formats if ending.endswith(marks.endings))
     found = next(by_magic, None) or next(by_ending, None)
@@ -279,7 +326,8 @@ def format_for(resource: StreamedResource, format: str | None = None) -> tuple[s
             f"{resource.identifier}: neither its first bytes nor its ending tell a known format; say format=…, one "
             f"of: {_format_list()}"
         )
-    return found.name, found.load(f"format {found.name}")
+    claimed = FORMATS.find(found.name) or found  # it refuses a name that two projects claim
+    return found.name, claimed.load(f"format {found.name}")
 
 
 def format_options(iterator_class: Any) -> frozenset[str] | None:
@@ -290,10 +338,14 @@ def format_options(iterator_class: Any) -> frozenset[str] | None:
 def expected_options(identifier: str, format: str | None = None) -> frozenset[str]:  # noqa: A002
     """The options of the format that a resource has by its name or ending, before it is opened.
 
+    What has no ending may be a folder.
+
     Examples:
-        >>> "targets" in expected_options("birds.npy"), expected_options("birds.xyz")
-        (True, frozenset())
-    """
+        >>> "targets" in expected_options("birds.npy"), expected_options("birds.xyz"), "decode" in expected_options("birds/")
+        (True, frozenset(), True)
+    """  # noqa: E501
+    if format is None and "." not in identifier.rpartition("/")[2]:
+        return files_options()
     for plugin, marks in _formats():
         if plugin.name == format or (format is None and identifier.lower().endswith(marks.endings)):
             return format_options(plugin.load(f"format {plugin.name}")) or frozenset()
@@ -306,12 +358,25 @@ def _formats() -> Iterator[tuple[Plugin, _Marks]]:
         marks = _BUILT_IN_MARKS.get(plugin.name)
         if marks is None:
             try:
-                found = plugin.load(f"format {plugin.name}")
+                marks = _marks_of(plugin.load(f"format {plugin.name}"), plugin)
             except (UnknownPluginError, MissingDependencyError) as error:
                 warnings.warn(f"{error}; the format is left out", stacklevel=2)
                 continue
-            marks = _Marks(tuple(getattr(found, "endings", ())), tuple(getattr(found, "magic", ())))
         yield plugin, marks
+
+
+def _marks_of(iterator_class: Any, plugin: Plugin) -> _Marks:
+    """What a third party's class says of itself; a text is one ending, not a row of letters."""
+    marks: dict[str, tuple[Any, ...]] = {}
+    for name, kind, example in (("endings", str, "('.wav',)"), ("magic", bytes, "(b'RIFF',)")):
+        given = getattr(iterator_class, name, ())
+        marks[name] = tuple(given) if isinstance(given, (tuple, list)) else (given,)
+        for mark in marks[name]:
+            if not isinstance(mark, kind) or not mark:
+                raise UnknownPluginError(
+                    f"format {plugin.name} of {plugin.distribution} has {name} = {given!r}: they look like {example}"
+                )
+    return _Marks(tuple(ending.lower() for ending in marks["endings"]), marks["magic"])
 
 
 def _format_list() -> str:

@@ -26,6 +26,7 @@ from datastack_fs.errors import (
 from datastack_fs.identifiers import check_identifier, check_prefix, is_identifier
 from datastack_fs.reading import RangePlan, RemoteReader, collection_paused
 from datastack_fs.resource import Range, ResourceInfo, StreamedResource
+from datastack_fs.threads import map_in_threads
 from datastack_fs.translation import translate_built_in
 from datastack_fs.writing import Source, Upload
 
@@ -65,6 +66,9 @@ class StorageConnector(ABC):
 
     part_bytes: ClassVar[int] = 2 << 20
     """Longer ranges are fetched in several requests."""
+
+    concurrency: ClassVar[int] = 32
+    """Most resources that ``read_resources`` reads at once."""
 
     def __init__(self, url: str, *, read_only: bool = False, deadline: float = DEADLINE) -> None:
         self._url = url
@@ -158,6 +162,21 @@ class StorageConnector(ABC):
         check_prefix(prefix)
         return self._list_checked(prefix)
 
+    def scan_resources(self, prefix: str = "") -> Iterator[tuple[str, ResourceInfo | None]]:
+        """Yields what ``list_resources`` does, each with its present version, or None where a listing has names only.
+
+        No resource is asked for by itself; a checksum may be left out.
+
+        Examples:
+            >>> from datastack_fs.connectors.memory import MemoryStorageConnector
+            >>> connector = MemoryStorageConnector("scan-example")
+            >>> info = connector.set_resource("birds/owl.txt", b"hoo")
+            >>> [(name, info.size) for name, info in connector.scan_resources("birds/")]
+            [('birds/owl.txt', 3)]
+        """
+        check_prefix(prefix)
+        return self._scan_checked(prefix)
+
     def delete_resource(self, identifier: str) -> None:
         """Deletes a resource.
 
@@ -197,6 +216,31 @@ class StorageConnector(ABC):
                 raise ValueError(f"range ({start}, {stop}) of {identifier}, which has {info.size} bytes")
         plan = RangePlan(ranges, gap=self.gap_bytes, part=self.part_bytes)
         return plan.cut(self._fetch(info, plan.requests))
+
+    def read_resources(self, wanted: Iterable[str | ResourceInfo]) -> list[bytes]:
+        """Reads many whole resources at once, concurrently, each of one version.
+
+        Args:
+            wanted: identifiers, or versions, as ``scan_resources`` gives them: those are read without a look-up.
+
+        Returns:
+            the bytes of each, in the order asked for.
+
+        Raises:
+            ResourceNotFoundError: one of the identifiers is not there.
+            ResourceChangedError: one of the versions is gone.
+
+        Examples:
+            >>> from datastack_fs.connectors.memory import MemoryStorageConnector
+            >>> connector = MemoryStorageConnector("many-example")
+            >>> info = connector.set_resource("owl.txt", b"hoo")
+            >>> connector.read_resources([info, "owl.txt"])
+            [b'hoo', b'hoo']
+        """
+        resources = list(wanted)
+        for each in resources:
+            check_identifier(each.identifier if isinstance(each, ResourceInfo) else each)
+        return self._read_whole(resources)
 
     def sweep(self, older_than: float = 86400) -> int:
         """Removes what killed writers left behind more than ``older_than`` seconds ago, and nothing else.
@@ -238,6 +282,14 @@ class StorageConnector(ABC):
     def _list(self, prefix: str) -> Iterable[str]:
         """Names that begin with ``prefix``, in the order of ``sorted``; temporary ones may be among them."""
 
+    def _scan(self, prefix: str) -> Iterable[tuple[str, ResourceInfo | None]]:
+        """Names as ``_list`` gives them, with their versions where the store's listing tells these."""
+        return ((name, None) for name in self._list(prefix))
+
+    def _read_whole(self, wanted: Sequence[str | ResourceInfo]) -> list[bytes]:
+        """Whole resources of checked identifiers: each retried, checked and translated as ``get_ranges`` does it."""
+        return map_in_threads(self._read_one, wanted, self.concurrency)
+
     def _open(self, identifier: str, info: ResourceInfo | None) -> tuple[io.RawIOBase, ResourceInfo]:
         """A raw reader and the version that it reads: that of ``info``, else the present one."""
         info = info or self._stat(identifier)
@@ -272,6 +324,14 @@ class StorageConnector(ABC):
     def _list_checked(self, prefix: str) -> Iterator[str]:
         with self._translating("list", prefix):
             yield from (name for name in self._list(prefix) if is_identifier(name))
+
+    def _scan_checked(self, prefix: str) -> Iterator[tuple[str, ResourceInfo | None]]:
+        with self._translating("list", prefix):
+            yield from (found for found in self._scan(prefix) if is_identifier(found[0]))
+
+    def _read_one(self, wanted: str | ResourceInfo) -> bytes:
+        info = wanted if isinstance(wanted, ResourceInfo) else self.get_info(wanted)
+        return self.get_ranges(info.identifier, [(0, info.size)], info=info)[0]
 
     def _fetch(self, info: ResourceInfo, ranges: Sequence[Range]) -> list[bytes]:
         """Every range in full, of that version; each is retried on its own, as long as any of them comes."""

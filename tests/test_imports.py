@@ -17,7 +17,8 @@ PACKAGE = Path(datastack_fs.__file__).parent
 ROOT = Path(__file__).parents[1]
 
 FLOORS = [
-    {"errors", "identifiers", "checksums", "credentials", "deadline", "processes", "promises", "translation"},
+    {"errors", "identifiers", "checksums", "credentials", "deadline", "processes", "promises", "translation"}
+    | {"threads"},
     {"resource", "reading", "writing", "index_cache"},
     {"storage", "iterators"},
     {"connectors", "plugins"},

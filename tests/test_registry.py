@@ -6,7 +6,7 @@ import warnings
 
 import pytest
 
-from datastack_fs import registry
+from datastack_fs import open_dataset, registry
 from datastack_fs.connectors import FileStorageConnector, MemoryStorageConnector
 from datastack_fs.credentials import EnvironmentText
 from datastack_fs.errors import (
@@ -297,6 +297,55 @@ def test_a_broken_third_party_format_does_not_disturb_the_others(third_party, st
     store.set_resource("a.npy", NPY)
     with store.get_resource("a.npy") as resource, pytest.warns(UserWarning, match="the format is left out"):
         assert registry.format_for(resource)[0] == "npy"
+
+
+@pytest.mark.parametrize("code", ["class NoSuchClass", "raise RuntimeError('built for another numpy')", "1 / 0"])
+def test_a_third_party_format_whose_module_fails_is_left_out(third_party, store, code):
+    third_party("[datastack_fs.formats]\nbird = birdstore:BirdIterator\n", code)
+    store.set_resource("a.npy", NPY)
+    with store.get_resource("a.npy") as resource:
+        with pytest.warns(UserWarning, match="bird is promised .* of birdstore, which can't be loaded: .* left out"):
+            assert registry.format_for(resource)[0] == "npy"
+        with pytest.raises(UnknownPluginError, match="the entry point of birdstore, which can't be loaded"):
+            registry.format_for(resource, "bird")
+
+
+@pytest.mark.parametrize("endings", ["'.BIRD'", "('.bird',)", "['.x', '.Bird']"])
+def test_endings_of_a_third_party_may_be_one_and_in_any_case(third_party, store, endings):
+    third_party("[datastack_fs.formats]\nbird = birdstore:BirdIterator\n", BIRD_FORMAT.replace('(".bird",)', endings))
+    for identifier in ("a.bird", "a.BIRD"):
+        store.set_resource(identifier, b"song")
+        assert registry.open_format(store.get_resource(identifier))[0][0] == b"song"
+    store.set_resource("a.d", b"song")
+    with pytest.raises(UnknownPluginError, match=r"a\.d: .*bird \(.*\.bird\)"):
+        registry.open_format(store.get_resource("a.d"))
+
+
+@pytest.mark.parametrize(
+    "marks", ["endings = (3,)", "endings = None", "endings = ''", "magic = ('BIRD',)", "magic = b''"]
+)
+def test_a_third_party_format_with_marks_that_mean_nothing_is_left_out(third_party, store, marks):
+    code = "class BirdIterator:\n    endings = magic = ()\n    " + marks
+    third_party("[datastack_fs.formats]\nbird = birdstore:BirdIterator\n", code)
+    store.set_resource("a.npy", NPY)
+    with store.get_resource("a.npy") as resource, pytest.warns(UserWarning, match="bird of birdstore has .* look like"):
+        assert registry.format_for(resource)[0] == "npy"
+
+
+def test_a_format_that_two_projects_claim_is_refused(third_party, store):
+    third_party("[datastack_fs.formats]\nbird = birdstore:BirdIterator\n", BIRD_FORMAT)
+    third_party("[datastack_fs.formats]\nbird = nest:BirdIterator\n", BIRD_FORMAT, name="nest")
+    store.set_resource("a.bird", b"song")
+    with pytest.raises(ConfigError, match="'bird' is claimed by"):
+        registry.open_format(store.get_resource("a.bird"))
+
+
+def test_a_third_party_format_is_found_by_open_dataset(third_party, store):
+    third_party("[datastack_fs.formats]\nbird = birdstore:BirdIterator\n", BIRD_FORMAT)
+    store.set_resource("a.bin", b"BIRD song")
+    assert open_dataset("a.bin", storage=store, loud=True).loud
+    with pytest.raises(ConfigError, match="'quiet'; a connector that is there already takes none; bird takes loud"):
+        open_dataset("a.bin", storage=store, quiet=True)
 
 
 def test_a_third_party_adds_a_dataset(third_party):

@@ -9,7 +9,8 @@ from typing import Any, Final
 
 import numpy.typing as npt
 
-from datastack_fs.formats.excel_sheet import MISSING, Sheet, Table, read_sheet
+from datastack_fs.formats.csv_types import MISSING
+from datastack_fs.formats.excel_sheet import Sheet, Table, read_sheet
 from datastack_fs.iterators.base import DatasetMeta
 from datastack_fs.iterators.columnar import Names
 from datastack_fs.iterators.indices import IndexArray
@@ -89,7 +90,7 @@ class ExcelDatasetIterator(TabularDatasetIterator):
         if isinstance(missing, str) or isinstance(header, str):
             raise TypeError("missing and header are lists of texts, not one text")
         layout = Sheet(sheet, header if isinstance(header, bool) else tuple(header), skip)
-        texts = MISSING if missing is None else frozenset(missing)
+        texts = frozenset(MISSING if missing is None else missing)
         read = partial(
             read_sheet,
             resource.connector,

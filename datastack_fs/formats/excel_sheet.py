@@ -17,9 +17,6 @@ from datastack_fs.errors import DatasetFileCorruptError, DatasetNotFoundError, D
 from datastack_fs.formats.cell_columns import cell_column
 from datastack_fs.resource import ResourceInfo, ResourceOpener
 
-MISSING: Final = frozenset({"", "NA", "N/A", "NaN", "nan", "null", "NULL"})
-"""What is taken for missing in columns without other text where a caller says nothing."""
-
 MAX_ROWS: Final = 1 << 20
 """Rows of a sheet: https://support.microsoft.com/office/excel-specifications-and-limits"""
 

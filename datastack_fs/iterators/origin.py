@@ -12,9 +12,9 @@ class Origin:
 
     Attributes:
         store: the URL of the store, without secrets.
-        identifier: the name of the resource in the store; None if it is not one resource.
+        identifier: the name of the resource in the store, or of a folder of many; None if it is neither.
         size: its bytes.
-        checksum: ``sha256:<hex>``, where the store knows it.
+        checksum: ``sha256:<hex>``, where the store knows it; of a folder ``names:<hex>``, of the names in it.
         is_local: whether the bytes are a file of this machine, or files in one of its folders.
 
     Examples:

@@ -26,7 +26,8 @@ class StoredPart:
 
     def __str__(self) -> str:
         known = self.checksum and self.checksum[:_SHOWN_DIGITS]
-        return f"{self.identifier} ({known or f'{self.size:,} bytes' if self.size is not None else 'unknown size'})"
+        size = "unknown size" if self.size is None else f"{self.size:,} bytes"
+        return f"{self.identifier} ({known or size})"
 
 
 @dataclass(frozen=True)

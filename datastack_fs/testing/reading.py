@@ -121,6 +121,7 @@ class StorageReadingTests(FileConsumerTests, OtherProcessTests):
             connector.get_info,
             connector.delete_resource,
             lambda name: connector.get_ranges(name, [(0, 1)]),
+            lambda name: connector.read_resources([name]),
             lambda name: connector.set_resource(name, b"x"),
         )
         bad: list[tuple[str, type[Exception]]] = [(name, MaliciousFilePathError) for name in MALICIOUS]
@@ -195,6 +196,24 @@ class StorageReadingTests(FileConsumerTests, OtherProcessTests):
         for bad in ("../", "/a", "a//"):
             with pytest.raises(ValueError, match="identifier"):
                 list(connector.list_resources(bad))
+
+    def test_scans_what_it_lists(self, fill: Any) -> None:
+        contents = {"a-b": b"1", "a/b": noise(5000), "a/c/d": b"", "b": b"22"}
+        connector: StorageConnector = fill(contents)
+        if not self.lists:
+            with pytest.raises(UnsupportedStorageError):
+                list(connector.scan_resources())
+            return
+        for prefix in ("", "a/"):
+            assert [name for name, _ in connector.scan_resources(prefix)] == list(connector.list_resources(prefix))
+        for name, info in connector.scan_resources():
+            if info is not None:
+                present = connector.get_info(name)
+                assert (info.identifier, info.size, info.version) == (name, present.size, present.version)
+                assert info.checksum in (None, present.checksum)
+                assert not difference(connector.read_resources([info]), [contents[name]])
+        with pytest.raises(MalformedIdentifierError):
+            connector.scan_resources("a//")
 
     # Reading as a file (clauses 9 and 11).
 
@@ -287,6 +306,22 @@ class StorageReadingTests(FileConsumerTests, OtherProcessTests):
         for bad in [(-1, 2), (3, 2), (0, 400_001)]:
             with pytest.raises(ValueError, match="range"):
                 connector.get_ranges("a", [bad])
+
+    def test_reads_many_resources(self, fill: Any) -> None:
+        contents = {f"many/{number}": noise(number * 700, number) for number in range(40)}
+        contents["many/large"] = noise(3 * MIB)
+        connector: StorageConnector = fill(contents)
+        wanted: list[Any] = [*reversed(contents), "many/3", "many/large"]
+        for _ in range(2):  # by their names, then by their versions
+            found = connector.read_resources(wanted)
+            names = [getattr(each, "identifier", each) for each in wanted]
+            assert not difference(found, [contents[name] for name in names])
+            wanted = [connector.get_info(name) for name in names]
+        assert connector.read_resources([]) == []
+        with pytest.raises(ResourceNotFoundError, match="many/missing"):
+            connector.read_resources(["many/1", "many/missing", "many/2"])
+        with pytest.raises(MaliciousFilePathError):
+            connector.read_resources(["many/1", "../x"])
 
     def test_serves_many_threads(self, fill: Any) -> None:
         contents = {f"t/{number}": noise(200_000, number) for number in range(8)}

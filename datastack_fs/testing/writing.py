@@ -299,6 +299,15 @@ class StorageConnectorTests(StorageReadingTests, KilledWriterTests):
                     assert versions_in(other.read()) == {2}, "unreachable: it must raise"
                 assert "a" in str(caught.value)
 
+    def test_many_at_once_of_a_replaced_version_are_refused(self, connector: StorageConnector) -> None:
+        infos = [connector.set_resource(name, stamped(1, 20_000)) for name in ("a", "b", "c")]
+        connector.set_resource("b", stamped(2, 20_000))
+        connector.delete_resource("c")
+        for gone in infos[1:]:
+            with pytest.raises(ResourceChangedError, match=gone.identifier):
+                connector.read_resources([infos[0], gone])
+        assert [versions_in(content) for content in connector.read_resources(["a", "b"])] == [{1}, {2}]
+
     # Deleting and listing.
 
     def test_deletes(self, connector: StorageConnector) -> None:

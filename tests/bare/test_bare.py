@@ -13,7 +13,7 @@ from datastack_fs.errors import MissingDependencyError
 EXTRAS = {"s3fs": "s3", "gcsfs": "gcs", "pymongo": "mongodb"}
 
 
-@pytest.mark.parametrize("package", [*EXTRAS, "click", "pandas", "torch"])
+@pytest.mark.parametrize("package", [*EXTRAS, "click", "pandas", "PIL", "torch"])
 def test_no_extra_is_installed(package):
     assert importlib.util.find_spec(package) is None, "this environment is meant to be bare"
 
@@ -35,6 +35,12 @@ def test_a_folder_works(tmp_path):
 def test_a_missing_extra_is_named(url, extra):
     with pytest.raises(MissingDependencyError, match=rf"datastack-fs\[{extra}\]"):
         datastack_fs.connect(url).has_resource("a")
+
+
+def test_a_folder_of_images_says_what_to_install(tmp_path):
+    (tmp_path / "owl.png").write_bytes(b"")
+    with pytest.raises(MissingDependencyError, match=r"reading images needs PIL: pip install 'datastack-fs\[images\]'"):
+        datastack_fs.open_dataset(tmp_path)
 
 
 def test_the_command_says_what_to_install():

@@ -311,6 +311,47 @@ def test_local_headers_that_are_longer_than_the_directory_says():
     assert [stream.getvalue()[start:stop] for start, stop in places] == [noise(100_000, ord(name)) for name in "ab"]
 
 
+@pytest.mark.parametrize("packer", PACKERS)
+def test_many_members_are_one_request_or_one_pass(packer):
+    contents = {f"m/{number}": compressible(50_000, number) for number in range(9)} | {"empty": b""}
+    name, archive = packed(packer, contents)
+    connector = open_bytes(archive, name)
+    infos = [info for _, info in connector.scan_resources()][::-1]
+    store = connector._connector
+    for _ in range(2):  # with and without local headers to find
+        store.calls.clear()
+        found = connector.read_resources([*infos, infos[3]])
+        assert found == [contents[info.identifier] for info in [*infos, infos[3]]]
+        if name.count(".") == 1:
+            assert len(store.calls) == 1
+        assert store.read_bytes() <= len(archive) + (64 << 10)
+
+
+@pytest.mark.parametrize("packer", METHODS)
+def test_one_damaged_member_of_many_is_named(packer):
+    contents = {f"m{number}": compressible(5000, number) for number in range(5)}
+    name, archive = packed(packer, contents)
+    with zipfile.ZipFile(io.BytesIO(archive)) as file:
+        member = file.getinfo("m3")
+    damaged = bytearray(archive)
+    damaged[member.header_offset + 40 + member.compress_size // 2] ^= 0xFF
+    connector = open_bytes(bytes(damaged), name)
+    assert connector.read_resources(["m2", "m4"]) == [contents["m2"], contents["m4"]]
+    with pytest.raises(DatasetFileCorruptError, match="m3"):
+        connector.read_resources(list(contents))
+
+
+def test_many_members_of_a_replaced_archive_are_refused():
+    connector = open_bytes(zipped({"a": b"1", "b": b"2"}))
+    infos = [info for _, info in connector.scan_resources()]
+    connector._connector.set_resource("a.zip", zipped({"a": b"3", "b": b"4"}))
+    with pytest.raises(ResourceChangedError, match="a in"):
+        connector.read_resources(infos)
+    assert connector.read_resources(["b", "a"]) == [b"4", b"3"]
+    with pytest.raises(ResourceChangedError, match="a in"):
+        connector.read_resources(["b", infos[0]])
+
+
 class Unseekable(io.RawIOBase):
     """A pipe: zip sizes then stand behind the members' bytes."""
 
@@ -726,6 +767,22 @@ def test_the_directory_is_read_once_for_a_version():
     connector.get_info("a")
     list(connector.list_resources())
     assert store.calls == []
+
+
+@pytest.mark.parametrize("packer", PACKERS)
+def test_a_pickle_holds_the_directory_if_it_is_to(packer):
+    contents = {f"m{number}": compressible(3000, number) for number in range(30)}
+    name, archive = packed(packer, contents)
+    connector = open_bytes(archive, name, keep_directory=True)
+    infos = [info for _, info in connector.scan_resources()]
+    copy = pickle.loads(pickle.dumps(connector))
+    copy._connector.calls.clear()
+    assert copy.read_resources(infos) == [contents[info.identifier] for info in infos]
+    if name.count(".") == 1:
+        assert len(copy._connector.calls) == 1
+    assert list(copy.scan_resources()) == list(connector.scan_resources())
+    connector._connector.set_resource(name, packed(packer, {"m1": b"other"})[1])
+    assert pickle.loads(pickle.dumps(copy)).read_resources(["m1"]) == [b"other"]
 
 
 def test_a_pickle_holds_no_directory():

@@ -55,20 +55,48 @@ def test_the_command_line_page_is_what_the_commands_say():
 
 
 def test_the_connector_of_the_page_keeps_the_contract(tmp_path):
-    """The page's own blocks, as a test module of somebody else's project."""
-    page = (ROOT / "docs" / "add-a-connector.md").read_text()
-    (tmp_path / "test_page.py").write_text("\n".join(code for kind, _, code in BLOCK.findall(page) if kind == "python"))
+    code = "\n".join(blocks("add-a-connector", "python"))
+    run_tests(tmp_path, code, "-k", "not killed and not young and not many and not memory")
+
+
+def test_the_format_of_the_page_keeps_the_contract_and_is_found_by_its_entry_point(tmp_path):
+    """The page's class as a module of somebody else's installed package, its tests as that project's own."""
+    code, tests = blocks("add-a-format", "python")
+    (tmp_path / "my_package.py").write_text(code)
+    ((name, target),) = re.findall(r"^(\S+) = \"(.+)\"", *blocks("add-a-format", "toml"), re.MULTILINE)
+    info = tmp_path / "my_package-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my_package\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[datastack_fs.formats]\n{name} = {target}\n")
+    run_tests(tmp_path, f"from my_package import *\n{tests}\n{FOUND_BY_OPEN_DATASET}")
+
+
+FOUND_BY_OPEN_DATASET = """
+from datastack_fs import open_dataset
+
+def test_found_by_open_dataset():
+    connect("memory://cifar10").set_resource("a/test.cifar10", content)
+    for options in ({}, {"format": "cifar10"}):
+        found = open_dataset("memory://cifar10/a/test.cifar10", classes=("owl", "wren", "finch"), **options)
+        assert type(found) is CIFAR10DatasetIterator
+        assert found.targets().tolist() == [0, 1, 2] * 3
+"""
+
+
+def blocks(page, language):
+    """The page's own blocks of one language."""
+    text = (ROOT / "docs" / f"{page}.md").read_text()
+    return [code for kind, _, code in BLOCK.findall(text) if kind == language]
+
+
+def run_tests(folder, code, *options):
+    """Runs tests as somebody else's project would, from a folder of their own."""
+    (folder / "test_page.py").write_text(code)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-c", os.devnull]
     done = subprocess.run(
-        [
-            *command,
-            "--rootdir",
-            str(tmp_path),
-            "-k",
-            "not killed and not young and not many and not memory",
-            "test_page.py",
-        ],
-        cwd=tmp_path,
+        [*command, "--rootdir", str(folder), *options, "test_page.py"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder)},
         capture_output=True,
         text=True,
         check=False,

@@ -22,6 +22,7 @@ class FormatCase:
         format: its name, for a damaged file whose first bytes no longer tell.
         is_text: rows of text, of which the first ones are a whole file, too.
         slack: how many bytes at its end nobody misses.
+        needs_listing: the store must be one that can be listed.
     """
 
     name: str
@@ -32,6 +33,7 @@ class FormatCase:
     format: str | None = None
     is_text: bool = False
     slack: int = 0
+    needs_listing: bool = False
 
 
 def all_cases() -> list[FormatCase]:

@@ -1,0 +1,172 @@
+"""A folder of files in any store, or in an archive, as a dataset: each file, or each group of files, is a sample."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from datastack_fs.formats.files_decoding import Decode, Decoder
+from datastack_fs.formats.files_groups import FileGroups
+from datastack_fs.formats.files_labels import as_targets, label_values, named_labels
+from datastack_fs.formats.files_listing import FileList, find_files
+from datastack_fs.formats.images import MAX_PIXELS
+from datastack_fs.iterators.base import DatasetIterator, DatasetMeta
+from datastack_fs.iterators.columnar import check_triple, constant
+from datastack_fs.iterators.indices import IndexArray
+from datastack_fs.iterators.labels import label_array
+from datastack_fs.iterators.origin import Origin
+from datastack_fs.storage import StorageConnector
+
+
+class FilesDatasetIterator(DatasetIterator[tuple[Any, Any, Any]]):
+    """The files below a prefix as (sample, target, tag), sorted by name; the tag is the file's identifier.
+
+    The store is listed once, when the iterator is made; labels come from names or a table, never from the files. A
+    batch reads all its files at once: one request for each, or one for all in an archive. Where the listing tells
+    versions (everywhere but HTTP and plain fsspec), a file that is replaced later raises ``ResourceChangedError``.
+    Passed over are hidden files, ``Thumbs.db``, ``desktop.ini`` and ``__MACOSX``.
+
+    Args:
+        connector: the store; for an archive, an ``ArchiveStorageConnector``.
+        prefix: the folder in it; "" for all of it.
+        labels: where targets come from.
+
+            - "folder": the class of a file is its topmost folder below the prefix;
+            - "auto": the same if all files lie in such folders, else None;
+            - None: every target is None;
+            - a mapping of names of files (below the prefix) to labels: the dataset is these files, in this order;
+            - the name of a table below the prefix, of CSV (``.csv``, ``.tsv``) or JSON Lines (``.jsonl``), in the
+              same sense;
+            - with ``group``, an ending: the target is what is in that file of each group.
+
+            Labels that are text become numbers of classes, with their names in ``meta.class_names``.
+        classes: the names of the classes in the order of their numbers; by default sorted.
+        columns: of the table: that of the files and that of the labels. By default those of the usual names.
+        endings: which files count (".png"); by default all.
+        decode: "auto" decodes by ending (images by Pillow, ``.txt``, ``.npy``, ``.json``, the number or name of a class
+            in ``.cls``, other files as bytes); "image", "text" and "bytes" are for all files, and so is a function from
+            bytes to a sample.
+        mode: what Pillow converts images to ("RGB", "L", …); None leaves them as they are. Images stand upright, as
+            their EXIF orientation says.
+        max_pixels: of an image; more are refused.
+        group: files that share the name up to its first dot are one sample, a mapping of endings to what is decoded,
+            as WebDataset has it.
+        meta: what is known about it.
+
+    Raises:
+        ResourceNotFoundError: there is no file below the prefix.
+        DatasetNotFoundError: none that counts, or labels don't fit the files; the message says what there is.
+
+    Examples:
+        >>> from datastack_fs.connectors.memory import MemoryStorageConnector
+        >>> connector = MemoryStorageConnector("files-example")
+        >>> for name in ("owl/1.txt", "owl/2.txt", "wren/1.txt"):
+        ...     info = connector.set_resource(f"birds/{name}", f"I am {name}".encode())
+        >>> birds = FilesDatasetIterator(connector, "birds/")
+        >>> birds[1]
+        ('I am owl/2.txt', np.int64(0), 'birds/owl/2.txt')
+        >>> birds.targets().tolist(), birds.meta.class_names
+        ([0, 0, 1], ('owl', 'wren'))
+    """
+
+    def __init__(
+        self,
+        connector: StorageConnector,
+        prefix: str = "",
+        *,
+        labels: str | Mapping[str, Any] | None = "auto",
+        classes: Sequence[str] | None = None,
+        columns: tuple[str, str] | None = None,
+        endings: str | Iterable[str] | None = None,
+        decode: Decode = "auto",
+        mode: str | None = None,
+        max_pixels: int = MAX_PIXELS,
+        group: bool = False,
+        meta: DatasetMeta | None = None,
+    ) -> None:
+        folder = f"{prefix.rstrip('/')}/" if prefix else ""
+        what = f"{folder} in {connector.url}" if folder else connector.url
+        self._part = labels.lower() if group and isinstance(labels, str) and labels.startswith(".") else None
+        named = None if self._part else named_labels(connector, folder, labels, columns)
+        if group and named is not None:
+            raise ValueError("with group=True, labels= is 'folder', None, or the ending of the files with the targets")
+        found = find_files(connector, folder, what, named=named, endings=endings)
+        names = [name for name, _ in found]
+        self._groups = FileGroups(names, what) if group else None
+        if self._groups is not None:
+            found = [found[place] for place in self._groups.order]
+            if self._part is not None:
+                self._groups.check_part(names, self._part, what)
+        self._files = FileList(folder, found)
+        self._keys = self._files.names if self._groups is None else self._groups.keys
+        values = label_values(None if group and labels == "auto" else labels, named, self._keys, what)
+        self._labels, class_names = as_targets(values, classes, what)
+        if meta is None:
+            meta = DatasetMeta(folder.rstrip("/") or connector.url, PurePosixPath(folder or connector.url).stem)
+        super().__init__(meta if class_names is None else meta.replace(class_names=class_names))
+        check_triple(self.meta)
+        self._connector, self._folder = connector, folder
+        # A split that was saved must not be read with other files, whose classes happen to be the same.
+        self._origin = Origin(connector.url, folder or "/", checksum=f"names:{self._files.names.digest()}")
+        self._decoder = Decoder(decode, mode, max_pixels)
+        self._decoder.check(names)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def _samples(self, indices: IndexArray) -> list[tuple[Any, Any, Any]]:
+        contents = self._read_files(file for sample in set(indices.tolist()) for file in self._files_of(sample))
+        targets = list(self._targets_in(indices, contents))
+        rows = []
+        for sample, target in zip(indices.tolist(), targets, strict=True):
+            values = {self.meta.sample_pos: self._decoded(sample, contents), self.meta.target_pos: target}
+            values[self.meta.tag_pos] = self._tag(sample)
+            rows.append((values[0], values[1], values[2]))
+        return rows
+
+    def _targets(self, indices: IndexArray) -> npt.NDArray[Any]:
+        if self._part is None:
+            return self._targets_in(indices, {})
+        return self._targets_in(indices, self._read_files(self._part_of(sample) for sample in set(indices.tolist())))
+
+    def _tags(self, indices: IndexArray) -> npt.NDArray[Any]:
+        return label_array([self._tag(sample) for sample in indices.tolist()])
+
+    def _targets_in(self, indices: IndexArray, contents: Mapping[int, bytes]) -> npt.NDArray[Any]:
+        if self._labels is not None:
+            return np.take(self._labels, indices, axis=0)
+        if self._part is None:
+            return constant(None, len(indices))
+        return label_array([self._decoded_file(self._part_of(sample), contents) for sample in indices.tolist()])
+
+    def _tag(self, sample: int) -> str:
+        return f"{self._folder}{self._keys[sample]}"
+
+    def _files_of(self, sample: int) -> Sequence[int]:
+        return (sample,) if self._groups is None else self._groups.files_of(sample)
+
+    def _part_of(self, sample: int) -> int:
+        """The file with the target of a group."""
+        return next(file for file in self._files_of(sample) if self._ending(file, sample) == self._part)
+
+    def _ending(self, file: int, sample: int) -> str:
+        return "" if self._groups is None else self._groups.ending(self._files.names[file], sample)
+
+    def _read_files(self, files: Iterable[int]) -> dict[int, bytes]:
+        unique = sorted(set(files))
+        contents = self._connector.read_resources([self._files[file] for file in unique])
+        return dict(zip(unique, contents, strict=True))
+
+    def _decoded(self, sample: int, contents: Mapping[int, bytes]) -> Any:
+        if self._groups is None:
+            return self._decoded_file(sample, contents)
+        parts = {self._ending(file, sample): file for file in self._files_of(sample)}
+        return {ending: self._decoded_file(file, contents) for ending, file in parts.items() if ending != self._part}
+
+    def _decoded_file(self, file: int, contents: Mapping[int, bytes]) -> Any:
+        identifier = self._files.identifier(file)
+        return self._decoder(contents[file], identifier, f"{identifier} in {self._connector.url}")
