@@ -48,6 +48,9 @@ DATASETS: Final = PluginTable(
         Plugin("digits", "datastack_fs.datasets.digits:DigitsFactory"),
         Plugin("mnist", "datastack_fs.datasets.mnist:MNISTFactory"),
         Plugin("fashion-mnist", "datastack_fs.datasets.mnist:FashionMNISTFactory"),
+        Plugin("iris", "datastack_fs.datasets.tabular:IrisFactory"),
+        Plugin("wine", "datastack_fs.datasets.tabular:WineFactory"),
+        Plugin("breast_cancer", "datastack_fs.datasets.tabular:BreastCancerFactory"),
     ],
 )
 

@@ -25,9 +25,13 @@ from datastack_fs.resource import ResourceInfo, ResourceOpener, StreamedResource
 CLASS_NAMES: Final = "class_names"
 """Attribute of the targets that names their classes, in order."""
 
+FEATURE_NAMES: Final = "feature_names"
+"""Attribute of the samples that names the values of each, in order."""
+
+_SAMPLE: Final = 0
 _TARGET: Final = 1
 _TAG: Final = 2
-_ALL: Final = (0, _TARGET, _TAG)
+_ALL: Final = (_SAMPLE, _TARGET, _TAG)
 
 FETCH_BYTES: Final = 16 << 20
 """Most that is fetched ahead of one read: half of what a remote reader can hold."""
@@ -47,7 +51,7 @@ class HDF5DatasetIterator(DatasetIterator[tuple[Any, Any, Any]]):
         target: the name of the dataset of the targets; with ``sample`` alone, every target is None.
         tag: the name of a dataset of tags; without, every tag is that of ``meta``.
         meta: what is known about it. By default it is named by the file, with the classes that the attribute
-            ``class_names`` of the targets gives.
+            ``class_names`` of the targets gives, and the features that ``feature_names`` of the samples gives.
 
     Text comes as ``str``. What leads to other files (external links and storage, virtual datasets) is refused.
 
@@ -83,7 +87,12 @@ class HDF5DatasetIterator(DatasetIterator[tuple[Any, Any, Any]]):
         self._length = reader.length
         if meta is None:
             name = PurePosixPath(resource.identifier).stem
-            meta = DatasetMeta(resource.identifier, name, class_names=reader.class_names())
+            meta = DatasetMeta(
+                resource.identifier,
+                name,
+                class_names=reader.names(_TARGET, CLASS_NAMES),
+                feature_names=reader.names(_SAMPLE, FEATURE_NAMES),
+            )
         check_triple(meta)
         super().__init__(meta)
 
@@ -129,7 +138,7 @@ class _Reader:
             datasets = [None if name is None else self._file.dataset(name) for name in names]
             remote = self._file.resource is not None
             self._columns = [None if found is None else HDF5Rows(found, plan=remote) for found in datasets]
-            self._target_dataset = datasets[_TARGET]
+            self._datasets = datasets
         lengths = {name: rows.length for name, rows in zip(names, self._columns, strict=True) if rows is not None}
         if len(set(lengths.values())) > 1:
             listed = ", ".join(f"{name!r} has {length}" for name, length in lengths.items())
@@ -138,13 +147,13 @@ class _Reader:
             )
         self.length = lengths[sample]
 
-    def class_names(self) -> tuple[str, ...] | None:
-        """The names of the classes, where the targets carry them."""
+    def names(self, column: int, attribute: str) -> tuple[str, ...] | None:
+        """The names that a column carries as an attribute, if it does."""
         with self._lock, self._file.reading():
-            dataset = self._target_dataset
-            if dataset is None or CLASS_NAMES not in dataset.attrs:
+            dataset = self._datasets[column]
+            if dataset is None or attribute not in dataset.attrs:
                 return None
-            names = np.atleast_1d(dataset.attrs[CLASS_NAMES])
+            names = np.atleast_1d(dataset.attrs[attribute])
             return tuple(name.decode() if isinstance(name, bytes) else str(name) for name in names)
 
     def read(self, indices: IndexArray, which: Sequence[int]) -> list[npt.NDArray[Any] | None]:
