@@ -181,9 +181,7 @@ class DatasetFactory(ABC):
             ConfigError: an unknown key.
             ReadOnlyStorageError: it is not prepared, and can't be in a store that is read-only.
         """
-        unknown = sorted(map(str, set(config or {}) - {"split"}))
-        if unknown:
-            raise ConfigError(f"{self.full_name()}: unknown key {', '.join(unknown)}; the configuration takes: split")
+        check_keys(self.full_name(), config or {})
         split = (config or {}).get("split", self.splits[0])
         if split not in self.splits:
             raise DatasetNotFoundError(f"{self.full_name()} has no split {split!r}; it has {', '.join(self.splits)}")
@@ -279,6 +277,13 @@ class DatasetFactory(ABC):
         for retriever, group in groupby(definitions, key=lambda definition: retriever_for(definition.source)):
             infos += retriever(self.storage_connector, progress=progress).retrieve(group, overwrite=overwrite)
         return infos
+
+
+def check_keys(name: str, config: Mapping[str, Any]) -> None:
+    """Refuses what is no key of a dataset's configuration."""
+    unknown = sorted(map(str, set(config) - {"split"}))
+    if unknown:
+        raise ConfigError(f"{name}: unknown key {', '.join(unknown)}; the configuration takes: split")
 
 
 def retriever_for(source: str) -> type[Retriever]:

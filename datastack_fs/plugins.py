@@ -46,7 +46,7 @@ class Plugin:
             if error.name is None or module_name == error.name or module_name.startswith(f"{error.name}."):
                 raise self._broken(user, error) from error
             raise self._missing(user, error.name) from error
-        except (ImportError, AttributeError) as error:
+        except Exception as error:  # the edge to other people's modules, which may raise anything when imported
             raise self._broken(user, error) from error
 
     def _missing(self, user: str, package: str) -> MissingDependencyError:
@@ -75,6 +75,10 @@ class PluginTable:
     def __init__(self, group: str, built_in: Iterable[Plugin]) -> None:
         self._group = group
         self._built_in = {plugin.name: plugin for plugin in built_in}
+
+    def is_built_in(self, name: str) -> bool:
+        """Whether the name is one of this library's own."""
+        return name in self._built_in
 
     def find(self, name: str) -> Plugin | None:
         """The plugin of that name, or None."""

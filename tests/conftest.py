@@ -11,5 +11,6 @@ pytest.register_assert_rewrite("datastack_fs.testing")  # its asserts show their
 
 from harness.fixtures import fake_gcs, mongod, seaweed, web_server  # noqa: E402
 from harness.stores import store  # noqa: E402
+from harness.third_parties import third_party  # noqa: E402
 
-__all__ = ["fake_gcs", "mongod", "seaweed", "store", "web_server"]
+__all__ = ["fake_gcs", "mongod", "seaweed", "store", "third_party", "web_server"]

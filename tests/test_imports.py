@@ -23,7 +23,8 @@ FLOORS = [
     {"connectors", "plugins"},
     {"registry", "downloads", "retrieval", "preprocessing", "formats", "iterators.splits", "iterators.report"},
     {"config_file", "config_schema", "profiles", "config", "manifest", "lease", "factory"},
-    {"datasets", "repository"},
+    {"catalogue_schema", "catalogue", "catalogue_factory"},
+    {"datasets", "known_datasets", "repository"},
     {"cli", "testing"},
 ]
 """From the ground up. A name stands for a module or for a package with all that is in it; the longest holds."""

@@ -12,7 +12,7 @@ from datastack_fs.cli.examples import command
 from datastack_fs.cli.options import json_option, storage_options
 from datastack_fs.cli.output import info_fields, info_table, print_json, print_table
 from datastack_fs.credentials import redact, redact_options
-from datastack_fs.registry import dataset_factory, dataset_names
+from datastack_fs.known_datasets import dataset_factory, dataset_names
 
 
 @command(

@@ -13,7 +13,7 @@ from datastack_fs import config
 from datastack_fs.cli.drawing import draw, save_picture
 from datastack_fs.cli.examples import command
 from datastack_fs.cli.options import storage_options
-from datastack_fs.registry import dataset_factory
+from datastack_fs.known_datasets import dataset_factory
 
 
 @command(

@@ -50,8 +50,8 @@ class HDF5DatasetIterator(DatasetIterator[tuple[Any, Any, Any]]):
             the file, or, for the samples, the only other dataset there.
         target: the name of the dataset of the targets; with ``sample`` alone, every target is None.
         tag: the name of a dataset of tags; without, every tag is that of ``meta``.
-        meta: what is known about it. By default it is named by the file, with the classes that the attribute
-            ``class_names`` of the targets gives, and the features that ``feature_names`` of the samples gives.
+        meta: what is known about it; by default it is named by the file. Names of classes that it lacks are those of
+            the attribute ``class_names`` of the targets, names of features those of ``feature_names`` of the samples.
 
     Text comes as ``str``. What leads to other files (external links and storage, virtual datasets) is refused.
 
@@ -86,13 +86,11 @@ class HDF5DatasetIterator(DatasetIterator[tuple[Any, Any, Any]]):
         reader = self._readers.get()
         self._length = reader.length
         if meta is None:
-            name = PurePosixPath(resource.identifier).stem
-            meta = DatasetMeta(
-                resource.identifier,
-                name,
-                class_names=reader.names(_TARGET, CLASS_NAMES),
-                feature_names=reader.names(_SAMPLE, FEATURE_NAMES),
-            )
+            meta = DatasetMeta(resource.identifier, PurePosixPath(resource.identifier).stem)
+        meta = meta.replace(
+            class_names=meta.class_names or reader.names(_TARGET, CLASS_NAMES),
+            feature_names=meta.feature_names or reader.names(_SAMPLE, FEATURE_NAMES),
+        )
         check_triple(meta)
         super().__init__(meta)
 

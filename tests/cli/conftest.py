@@ -16,7 +16,7 @@ def here(tmp_path, monkeypatch):
     folder.mkdir()
     monkeypatch.chdir(folder)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))
-    for variable in ("DATASTACK_CONFIG", "DATASTACK_ENV", "DATASTACK_STORAGE"):
+    for variable in ("DATASTACK_CATALOGUE", "DATASTACK_CONFIG", "DATASTACK_ENV", "DATASTACK_STORAGE"):
         monkeypatch.delenv(variable, raising=False)
     return folder
 
