@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
 from datastack_fs import registry
@@ -139,7 +139,8 @@ class CatalogueEntry:
             return str(expand(profile.url))
         # A bare word is a file beside the catalogue.
         bare = registry.url_scheme(expand(profile.url)) is None and os.sep not in expand(profile.url)
-        return absolute_url(replace(profile, url=f"./{expand(profile.url)}") if bare else profile)
+        url = absolute_url(replace(profile, url=f"./{expand(profile.url)}") if bare else profile)
+        return url if registry.url_scheme(url) else str(PurePosixPath(url))
 
     def file_name(self, split: str) -> str:
         """The last part of a split's identifier."""

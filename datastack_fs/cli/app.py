@@ -16,8 +16,8 @@ from datastack_fs.credentials import redact
 from datastack_fs.errors import DatastackError
 
 _COMMANDS: Final = {
-    "prepare": "datasets",
-    "datasets": "datasets",
+    "prepare": "prepare",
+    "datasets": "dataset_list",
     "show": "show",
     "ls": "resources",
     "info": "resources",

@@ -15,6 +15,7 @@ INTRODUCTION = """# Command line
 ```bash
 datastack-fs prepare digits
 datastack-fs show digits --split train --index 0
+datastack-fs datasets
 datastack-fs ls
 datastack-fs info digits/preprocessed/test.h5 --json
 datastack-fs get digits/preprocessed/test.h5 test.h5
