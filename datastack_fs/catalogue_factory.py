@@ -12,6 +12,7 @@ from datastack_fs.retrieval import HTTPRetriever, ResourceDefinition, Retriever
 
 if TYPE_CHECKING:
     from datastack_fs.iterators.base import DatasetIterator
+    from datastack_fs.manifest import Manifest
     from datastack_fs.resource import ResourceInfo
     from datastack_fs.storage import StorageConnector
 
@@ -24,8 +25,8 @@ class CatalogueFactory(DatasetFactory):
 
     entry: ClassVar[CatalogueEntry]
 
-    def __init__(self, storage_connector: StorageConnector) -> None:
-        super().__init__(storage_connector, retriever=CatalogueRetriever(storage_connector, self.entry))
+    def __init__(self, storage_connector: StorageConnector, **options: Any) -> None:
+        super().__init__(storage_connector, retriever=CatalogueRetriever(storage_connector, self.entry), **options)
 
     @classmethod
     def definitions(cls) -> Sequence[ResourceDefinition]:
@@ -34,6 +35,13 @@ class CatalogueFactory(DatasetFactory):
             ResourceDefinition(cls._copy(split), cls.entry.source(split), known.checksum)
             for split, known in cls.entry.splits.items()
         ]
+
+    def manifest(self) -> Manifest | None:
+        """What was copied, if that is what the catalogue names now, with these checksums."""
+        found = super().manifest()
+        copied = {each.identifier: each.source_checksum for each in found.resources} if found else {}
+        named = {each.identifier: each.checksum for each in self.definitions()}
+        return found if named.items() <= copied.items() else None
 
     @classmethod
     def _copy(cls, split: str) -> str:

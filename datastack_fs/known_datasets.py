@@ -11,8 +11,9 @@ import warnings
 from collections.abc import Iterator
 from typing import Any, Final
 
-from datastack_fs.catalogue import Catalogue, CatalogueEntry, load_catalogue
+from datastack_fs.catalogue import CatalogueEntry
 from datastack_fs.catalogue_factory import CatalogueFactory, factory_of
+from datastack_fs.catalogue_file import Catalogue, load_catalogue
 from datastack_fs.errors import ConfigError, DatasetNotFoundError, MissingDependencyError, UnknownPluginError
 from datastack_fs.factory import DatasetFactory
 from datastack_fs.plugins import Plugin, closest

@@ -23,7 +23,7 @@ FLOORS = [
     {"connectors", "plugins"},
     {"registry", "downloads", "retrieval", "preprocessing", "formats", "iterators.splits", "iterators.report"},
     {"config_file", "config_schema", "profiles", "config", "manifest", "lease", "factory"},
-    {"catalogue_schema", "catalogue", "catalogue_factory"},
+    {"catalogue", "catalogue_factory", "catalogue_file", "catalogue_schema"},
     {"datasets", "known_datasets", "repository"},
     {"cli", "testing"},
 ]

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from datastack_fs import connect, load_dataset
-from datastack_fs.catalogue import load_catalogue
+from datastack_fs.catalogue_file import load_catalogue
 from datastack_fs.connectors import MemoryStorageConnector
 from datastack_fs.errors import (
     ConfigError,
     DatasetFileCorruptError,
     DatasetNotFoundError,
+    DatastackError,
     MissingDependencyError,
     ResourceNotFoundError,
 )
@@ -110,6 +111,22 @@ def test_with_a_store_it_is_copied_there_first(write, here, store):
     check(load_dataset("birds", "test", store), "test")
     with pytest.raises(ResourceNotFoundError):
         load_dataset("birds")
+
+
+def test_a_copy_follows_the_catalogue(write, here):
+    memory = MemoryStorageConnector("catalogue-follows")
+    only = "datasets: {birds: {splits: {train: a.npz}, options: {sample: images, target: labels}}}"
+    write(only, a_dot_npz=npz())
+    check(load_dataset("birds", storage=memory), "train")
+    (here / "a.npz").unlink()
+    check(load_dataset("birds", storage=memory), "train")
+    write(only.replace("a.npz", "a.npz, test: b.npz"), b_dot_npz=npz())
+    check(load_dataset("birds", "test", memory), "test")
+    checksum = hashlib.sha256(npz() + b"more").hexdigest()
+    write(only.replace("a.npz", f"{{url: a.npz, checksum: 'sha256:{checksum}'}}"), a_dot_npz=npz() + b"more")
+    assert not dataset_factory("birds")(memory).is_prepared()
+    load_dataset("birds", storage=memory)
+    assert memory.get_info("birds/raw/train/a.npz").checksum == f"sha256:{checksum}"
 
 
 def test_its_factory_and_iterators_pickle(write):
@@ -304,13 +321,16 @@ def test_an_option_that_nobody_knows_names_file_and_line(write):
         load_dataset("birds")
 
 
-def test_a_catalogue_shows_no_secret(write):
-    write("datasets: {birds: {url: 'https://ann:hunter2@host.invalid/birds.npz', options: {key: hunter2}}}")
-    entry = load_catalogue().entries["birds"]
-    assert "hunter2" not in repr(entry)
-    with pytest.raises(Exception) as caught:  # noqa: PT011 (whatever it is, it tells no secret)
-        load_dataset("birds")
-    assert "hunter2" not in str(caught.value)
+def test_a_catalogue_shows_no_secret(write, web_server):
+    web_server["data/birds.npz"] = b""
+    web_server.behave("data/birds.npz", statuses=[403])
+    url = f"{web_server.url}/data/birds.npz?token=hunter2".replace("://", "://ann:hunter2@")
+    write(f"datasets: {{birds: {{url: '{url}', options: {{password: hunter2}}}}}}")
+    assert "hunter2" not in repr(load_catalogue())
+    for storage in (None, "memory://catalogue-secrets"):
+        with pytest.raises(DatastackError) as caught:
+            load_dataset("birds", storage=storage)
+        assert "hunter2" not in str(caught.value)
 
 
 def test_a_format_that_is_named(write):
