@@ -2,15 +2,20 @@
 
 import hashlib
 import io
+import json
 import os
 import pickle
+import re
 
 import h5py
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from datastack_fs import connect, load_dataset
 from datastack_fs.catalogue_file import load_catalogue
+from datastack_fs.catalogue_schema import DatasetSchema
 from datastack_fs.connectors import MemoryStorageConnector
 from datastack_fs.errors import (
     ConfigError,
@@ -311,6 +316,28 @@ def test_a_broken_catalogue_names_file_line_and_key(write, name):
     for part in parts:
         assert part in message
     assert len(load_dataset("iris", storage="memory://broken-catalogue")) == 120, "a built-in one needs no catalogue"
+
+
+KEYS = st.sampled_from([*DatasetSchema.model_fields, "copy", "version", "train"])
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.sampled_from(["a.npz", "${A}", "md5:0"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS | st.text(max_size=4), inner, max_size=4),
+    max_leaves=8,
+)
+ENTRY = st.dictionaries(KEYS, VALUES, max_size=5)
+
+
+@given(st.dictionaries(st.sampled_from(["birds", "birds@2", "iris", "a/b", "1"]), ENTRY | VALUES, max_size=3))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100, deadline=None)
+def test_whatever_stands_in_it_is_a_catalogue_or_a_config_error(write, datasets):
+    file = write(json.dumps({"datasets": datasets}, indent=1))
+    try:
+        entries = load_catalogue().entries
+    except ConfigError as error:
+        assert re.match(rf"{re.escape(str(file))}:\d+: ", str(error))  # noqa: PT017
+    else:
+        assert set(entries) == set(datasets)
+        assert all(entry.splits for entry in entries.values())
 
 
 def test_an_option_that_nobody_knows_names_file_and_line(write):
