@@ -16,7 +16,7 @@ from datastack_fs.credentials import redact
 from datastack_fs.errors import DatastackError
 
 _COMMANDS: Final = {
-    "prepare": "prepare",
+    "prepare": "datasets",
     "datasets": "dataset_list",
     "show": "show",
     "ls": "resources",
