@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from datastack_fs import registry
@@ -135,7 +134,7 @@ class CatalogueEntry:
         # A bare word is a file beside the catalogue.
         bare = registry.url_scheme(expand(profile.url)) is None and os.sep not in expand(profile.url)
         url = absolute_url(replace(profile, url=f"./{expand(profile.url)}") if bare else profile)
-        return url if registry.url_scheme(url) else str(PurePosixPath(url))
+        return url if registry.url_scheme(url) else url.replace("/./", "/")
 
     def file_name(self, split: str) -> str:
         """The last part of a split's identifier."""
