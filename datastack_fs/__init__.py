@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         UnsupportedStorageError,
     )
     from datastack_fs.factory import DatasetFactory
+    from datastack_fs.formats.hdf5_writing import store_hdf5
     from datastack_fs.iterators import (
         CombinedDatasetIterator,
         DataFrameDatasetIterator,
@@ -155,6 +156,7 @@ __all__ = [
     "report",
     "save_encoding",
     "save_split",
+    "store_hdf5",
     "stratified_k_fold",
     "stratified_split",
 ]
@@ -174,6 +176,7 @@ _MODULES = {
     ),
     "errors": tuple(name for name in __all__ if name.endswith("Error")),
     "factory": ("DatasetFactory",),
+    "formats.hdf5_writing": ("store_hdf5",),
     "iterators": (
         "CombinedDatasetIterator",
         "DataFrameDatasetIterator",

@@ -14,7 +14,7 @@ from datastack_fs.profiles import Profile, load_configuration, make_profile
 from datastack_fs.storage import StorageConnector
 
 if TYPE_CHECKING:
-    from datastack_fs.iterators.base import DatasetIterator
+    from datastack_fs.iterators.base import DatasetIterator, DatasetMeta
     from datastack_fs.resource import StreamedResource
 
 Storage: TypeAlias = "str | os.PathLike[str] | Mapping[str, Any] | StorageConnector"
@@ -110,25 +110,37 @@ def open_dataset(
         >>> [int(label) for label, _, _ in open_dataset("memory://config-example/labels.idx")]
         [4, 5, 6]
     """
+    return open_described(url, storage, format, options)
+
+
+def open_described(
+    url: str | os.PathLike[str],
+    storage: Storage | None,
+    format: str | None,  # noqa: A002
+    options: Mapping[str, Any],
+    describe: Callable[[str], DatasetMeta] | None = None,
+) -> DatasetIterator[Any]:
+    """As ``open_dataset``; ``describe`` makes the meta of a format that takes one, out of the identifier."""
     target, identifier = _locate(url, storage, registry.split_dataset_url)
     if isinstance(target, Profile):
         target.check_environment(overridden=list(options))
-    taker, known = _taker(target)
-    if known is None:  # the store takes any option: the format's own are those that it spells out
-        spelled = registry.expected_options(identifier, format)
-        of_connector = {name: value for name, value in options.items() if name not in spelled}
-    else:
-        of_connector = {name: value for name, value in options.items() if name in known}
-    of_format = {name: value for name, value in options.items() if name not in of_connector}
+    of_connector = _of_connector(target, identifier, format, options)
+    of_format = {name: expand(value) for name, value in options.items() if name not in of_connector}
     connector = _connect(target, of_connector)
     try:
         resource = _find(connector, identifier, format)
         if resource is None:
-            check_options(of_format, {taker: known, registry.FILES: registry.files_options()})
+            taken: frozenset[str] | None = registry.files_options()
+            check_options(of_format, dict([_taker(target), (registry.FILES, taken)]))
+            if describe is not None and "meta" in (taken or ()):
+                of_format = {"meta": describe(identifier), **of_format}
             return registry.open_files(connector, identifier, **of_format)
         try:
             name, iterator_class = registry.format_for(resource, format)
-            check_options(of_format, {taker: known, name: registry.format_options(iterator_class)})
+            taken = registry.format_options(iterator_class)
+            check_options(of_format, dict([_taker(target), (name, taken)]))
+            if describe is not None and (taken is None or "meta" in taken):
+                of_format = {"meta": describe(identifier), **of_format}
             return registry.open_format(resource, name, **of_format)
         except BaseException:
             resource.close()
@@ -137,6 +149,16 @@ def open_dataset(
         if connector is not target:
             connector.close()
         raise
+
+
+def connector_options(
+    url: str | os.PathLike[str],
+    storage: Storage | None,
+    format: str | None,  # noqa: A002
+    options: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Those of the options of ``open_dataset`` that are the connector's."""
+    return _of_connector(*_locate(url, storage), format, options)
 
 
 def locate(url: str | os.PathLike[str], storage: Storage | None = None, **options: Any) -> tuple[StorageConnector, str]:
@@ -218,8 +240,21 @@ def _taker(target: Profile | StorageConnector) -> tuple[str, frozenset[str] | No
     """What to call the taker of a store's options, and their names."""
     if isinstance(target, StorageConnector):
         return "a connector that is there already", frozenset()
-    url = _store_url(target)
+    url = absolute_url(target)
     return registry.taker_of(url), registry.connector_options(url)
+
+
+def _of_connector(
+    target: Profile | StorageConnector,
+    identifier: str,
+    format: str | None,  # noqa: A002
+    options: Mapping[str, Any],
+) -> dict[str, Any]:
+    _, known = _taker(target)
+    if known is None:  # the store takes any option: the format's own are those that it spells out
+        spelled = registry.expected_options(identifier, format)
+        return {name: value for name, value in options.items() if name not in spelled}
+    return {name: value for name, value in options.items() if name in known}
 
 
 def _open(target: Profile | StorageConnector, identifier: str, options: Mapping[str, Any]) -> StreamedResource:
@@ -262,7 +297,7 @@ def _connect(target: Profile | StorageConnector, options: Mapping[str, Any]) -> 
     target.check_environment(overridden=list(options))
     _check_profile_options(target)
     read_only = {} if target.read_only is None else {"read_only": target.read_only}
-    return registry.connector_for(_store_url(target), **{**read_only, **target.options, **options})
+    return registry.connector_for(absolute_url(target), **{**read_only, **target.options, **options})
 
 
 def _check_profile_options(profile: Profile) -> None:
@@ -274,7 +309,7 @@ def _check_profile_options(profile: Profile) -> None:
             raise ConfigError(f"{profile.place(('options', name))}{profile.label}.options: {error}") from None
 
 
-def _store_url(profile: Profile) -> str:
+def absolute_url(profile: Profile) -> str:
     """The URL to connect to, its path absolute; references stay in it if the connector reads them itself."""
     if registry.keeps_references(profile.url):
         return profile.url

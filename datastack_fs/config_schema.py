@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from collections.abc import Callable
+from typing import Annotated, Any, Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
@@ -10,7 +11,9 @@ from datastack_fs.config_file import Document, KeyPath
 from datastack_fs.errors import ConfigError
 from datastack_fs.plugins import closest
 
-_STRICT: Final = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True, frozen=True)
+STRICT: Final = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True, frozen=True)
+
+Schema = TypeVar("Schema", bound=BaseModel)
 
 ProfileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
 """A bare word, so that it can't be taken for a URL or a path."""
@@ -19,7 +22,7 @@ ProfileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9
 class StorageSchema(BaseModel):
     """A profile: ``storages.<name>``."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     url: Annotated[str, StringConstraints(min_length=1)]
     options: dict[str, Any] = Field(default_factory=dict)
@@ -29,7 +32,7 @@ class StorageSchema(BaseModel):
 class FileSchema(BaseModel):
     """The whole file."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     default: str | None = None
     storages: dict[ProfileName, StorageSchema] = Field(default_factory=dict)
@@ -38,6 +41,7 @@ class FileSchema(BaseModel):
 _REASONS: Final = {
     "bool_type": "must be true or false",
     "dict_type": "must be keys and values",
+    "list_type": "must be a list",
     "missing": "is missing",
     "model_attributes_type": "must be keys and values",
     "model_type": "must be keys and values",
@@ -53,12 +57,7 @@ def validate(document: Document) -> FileSchema:
     Raises:
         ConfigError: names file, line, key and the known keys of the first thing that is wrong.
     """
-    try:
-        checked = FileSchema.model_validate(document.data)
-    except ValidationError as error:
-        first = min(error.errors(include_url=False, include_input=False), key=lambda found: _rank(document, found))
-        # Without its cause: a pydantic error holds the input, and there may be a secret in it.
-        raise ConfigError(_sentence(document, _path(first), first["type"], first["msg"])) from None
+    checked = checked_as(FileSchema, document, known_keys)
     if checked.default is not None and checked.default not in checked.storages:
         known = ", ".join(checked.storages) or "none"
         raise ConfigError(
@@ -68,8 +67,27 @@ def validate(document: Document) -> FileSchema:
     return checked
 
 
-def _sentence(document: Document, path: KeyPath, kind: str, message: str) -> str:
-    known = known_keys(path[:-1])
+def checked_as(schema: type[Schema], document: Document, keys: Callable[[KeyPath], tuple[str, ...]]) -> Schema:
+    """The document, checked.
+
+    Args:
+        schema: what may stand in it.
+        document: the file.
+        keys: the keys that may stand below a path; none where any may.
+
+    Raises:
+        ConfigError: names file, line, key and the known keys of the first thing that is wrong.
+    """
+    try:
+        return schema.model_validate(document.data)
+    except ValidationError as error:
+        first = min(error.errors(include_url=False, include_input=False), key=lambda found: _rank(document, found))
+        path = _path(first)
+        # Without its cause: a pydantic error holds the input, and there may be a secret in it.
+        raise ConfigError(_sentence(document, path, first["type"], first["msg"], keys(path[:-1]))) from None
+
+
+def _sentence(document: Document, path: KeyPath, kind: str, message: str, known: tuple[str, ...]) -> str:
     reason = _REASONS.get(kind, message)
     if kind == "extra_forbidden":
         reason = f"unknown key{closest(path[-1], known)}"

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from datastack_fs.errors import (
     ConfigError,
@@ -22,9 +22,14 @@ from datastack_fs.retrieval import FileRetriever, HTTPRetriever, ResourceDefinit
 
 if TYPE_CHECKING:
     from datastack_fs.iterators.base import DatasetIterator, DatasetMeta
+    from datastack_fs.preprocessing import Preprocessor
     from datastack_fs.resource import ResourceInfo
     from datastack_fs.storage import StorageConnector
 
+FIRST_VERSION: Final = "1"
+"""The version whose resources have the plain name of the dataset."""
+
+_WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://|file:")
 _RETRIEVERS: Mapping[str, type[Retriever]] = {
     "": FileRetriever,
@@ -38,8 +43,9 @@ _RETRIEVERS: Mapping[str, type[Retriever]] = {
 class DatasetFactory(ABC):
     """One dataset in one store: prepares it there on first use, and opens its splits.
 
-    A kind of dataset says its ``name`` and ``splits``, what to retrieve (``definitions``), how to preprocess that
-    (``_preprocess``) and how to open a split (``_open``). Its resources are called ``<name>/…``; the manifest
+    A kind of dataset says its ``name``, what to retrieve (``definitions``) and how one HDF5 file for each split is made
+    of that (``preprocessors``); if its splits are opened in another way, it writes ``_open``. Its resources are called
+    ``<name>/…``, those of a later version ``<name>@<version>/…``, so that versions stand side by side. The manifest
     ``<name>/manifest.json`` is written last, so that a preparation that was cut off never counts as whole.
 
     Processes that prepare the same dataset at the same time wait for each other (``<name>/prepare.lock``), to save
@@ -59,13 +65,31 @@ class DatasetFactory(ABC):
     """
 
     name: ClassVar[str]
-    """What it is called; the first segment of its identifiers."""
+    """What it is called: letters, digits, ``_``, ``-`` and ``.``."""
 
-    version: ClassVar[str] = "1"
-    """Changes when its resources change; what another version has prepared is prepared anew."""
+    version: ClassVar[str] = FIRST_VERSION
+    """Changes when its resources change: what other versions have prepared stays as it is, beside."""
 
-    splits: ClassVar[tuple[str, ...]]
+    splits: ClassVar[tuple[str, ...]] = ("train", "test")
     """The parts that can be opened, the usual one first."""
+
+    class_names: ClassVar[tuple[str, ...] | None] = None
+    """The names of the classes, when targets are their numbers."""
+
+    feature_names: ClassVar[tuple[str, ...] | None] = None
+    """What the values of a sample are called, when it is a vector."""
+
+    description: ClassVar[str] = ""
+    """What it is, in a line."""
+
+    licence: ClassVar[str | None] = None
+    """Under which terms it is published: ``CC BY 4.0``."""
+
+    homepage: ClassVar[str | None] = None
+    """Where its publisher describes it."""
+
+    download_bytes: ClassVar[int | None] = None
+    """How much there is to retrieve."""
 
     lease_seconds: ClassVar[float] = STALE_SECONDS
     """How long a process that prepares may give no sign of life."""
@@ -83,6 +107,16 @@ class DatasetFactory(ABC):
         if retriever is not None and retriever.connector.url != storage_connector.url:
             raise ValueError(f"the retriever writes to {retriever.connector.url}, not to {storage_connector.url}")
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for kind in ("name", "version"):
+            text = getattr(cls, kind, None)
+            if isinstance(text, str) and not _WORD.fullmatch(text):
+                raise ValueError(
+                    f"{cls.__name__}.{kind} is {text!r}: it has letters, digits, '_', '-' and '.' only, and "
+                    "begins with no dot or dash"
+                )
+
     # What authors write.
 
     @classmethod
@@ -90,18 +124,46 @@ class DatasetFactory(ABC):
     def definitions(cls) -> Sequence[ResourceDefinition]:
         """What to retrieve, from where it is published."""
 
-    @abstractmethod
-    def _preprocess(self) -> Sequence[ResourceInfo]:
-        """Makes the resources that splits are opened from, out of those retrieved; says what it stored.
+    @classmethod
+    def preprocessors(cls) -> Sequence[Preprocessor]:
+        """What makes the resources that splits are opened from, out of those retrieved; nothing by default."""
+        return ()
 
-        It may run again over its own work, and then must store the same.
-        """
-
-    @abstractmethod
     def _open(self, split: str) -> DatasetIterator[Any]:
-        """The iterator over one of ``splits``; the dataset is prepared."""
+        """The iterator over one of ``splits``; the dataset is prepared.
+
+        By default the datasets ``samples`` and ``targets`` of ``<name>/preprocessed/<split>.h5``, as ``store_hdf5``
+        writes them.
+        """
+        from datastack_fs.formats.hdf5 import HDF5DatasetIterator
+        from datastack_fs.iterators.base import DatasetMeta
+
+        identifier = self.identifier(f"preprocessed/{split}.h5")
+        meta = DatasetMeta(
+            identifier, self.name, tag=split, class_names=self.class_names, feature_names=self.feature_names
+        )
+        resource = self.storage_connector.get_resource(identifier)
+        return HDF5DatasetIterator(resource, sample="samples", target="targets", meta=meta)
 
     # What callers use.
+
+    @classmethod
+    def full_name(cls) -> str:
+        """The name, with the version if that is not the first: what its identifiers begin with."""
+        return cls.name if cls.version == FIRST_VERSION else f"{cls.name}@{cls.version}"
+
+    @classmethod
+    def identifier(cls, rest: str) -> str:
+        """The identifier of a resource of this dataset, in this version.
+
+        Examples:
+            >>> from datastack_fs.datasets.digits import DigitsFactory
+            >>> class NextDigits(DigitsFactory):
+            ...     version = "2"
+            >>> DigitsFactory.identifier("preprocessed/train.h5"), NextDigits.identifier("preprocessed/train.h5")
+            ('digits/preprocessed/train.h5', 'digits@2/preprocessed/train.h5')
+        """
+        return f"{cls.full_name()}/{rest}"
 
     @property
     def resource_definitions(self) -> Sequence[ResourceDefinition]:
@@ -119,12 +181,10 @@ class DatasetFactory(ABC):
             ConfigError: an unknown key.
             ReadOnlyStorageError: it is not prepared, and can't be in a store that is read-only.
         """
-        unknown = sorted(map(str, set(config or {}) - {"split"}))
-        if unknown:
-            raise ConfigError(f"{self.name}: unknown key {', '.join(unknown)}; the configuration takes: split")
+        check_keys(self.full_name(), config or {})
         split = (config or {}).get("split", self.splits[0])
         if split not in self.splits:
-            raise DatasetNotFoundError(f"{self.name} has no split {split!r}; it has {', '.join(self.splits)}")
+            raise DatasetNotFoundError(f"{self.full_name()} has no split {split!r}; it has {', '.join(self.splits)}")
         self.prepare()
         iterator = self._open(split)
         return iterator, iterator.meta
@@ -148,18 +208,23 @@ class DatasetFactory(ABC):
         if found is not None:
             return found
         try:
-            with Lease(self.storage_connector, f"{self.name}/prepare.lock", stale_after=self.lease_seconds):
+            with Lease(self.storage_connector, self.identifier("prepare.lock"), stale_after=self.lease_seconds):
                 found = None if overwrite else self._prepared()  # by somebody else, while we waited
                 return self._prepare(overwrite, progress) if found is None else found
         except ReadOnlyStorageError as error:
             raise ReadOnlyStorageError(
-                f"{self.name} is not prepared in {self.storage_connector.url}, which is read-only: prepare it with "
-                "access that may write, then open it here"
+                f"{self.full_name()} is not prepared in {self.storage_connector.url}, which is read-only: prepare it "
+                "with access that may write, then open it here"
             ) from error
 
     def is_prepared(self) -> bool:
         """Whether the manifest is there, and all that it names is as it was."""
         return self._prepared() is not None
+
+    def manifest(self) -> Manifest | None:
+        """What a whole preparation has stored, whether that is still there or not; None if there was none."""
+        found = read_manifest(self.storage_connector, self.identifier("manifest.json"))
+        return found if found and (found.dataset, found.version) == (self.name, self.version) else None
 
     def resources(self) -> list[ResourceInfo]:
         """The resources of the prepared dataset.
@@ -170,32 +235,38 @@ class DatasetFactory(ABC):
         found = self._prepared()
         if found is None:
             raise DatasetNotFoundError(
-                f"{self.name} is not prepared in {self.storage_connector.url}; prepare() does it"
+                f"{self.full_name()} is not prepared in {self.storage_connector.url}; prepare() does it"
             )
         return found
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.storage_connector!r})"
 
-    @property
-    def _manifest_identifier(self) -> str:
-        return f"{self.name}/manifest.json"
-
     def _prepared(self) -> list[ResourceInfo] | None:
-        manifest = read_manifest(self.storage_connector, self._manifest_identifier)
-        if manifest is None or (manifest.dataset, manifest.version) != (self.name, self.version):
-            return None
-        return manifest.stored(self.storage_connector)
+        manifest = self.manifest()
+        return None if manifest is None else manifest.stored(self.storage_connector)
 
     def _prepare(self, overwrite: bool, progress: bool | None) -> list[ResourceInfo]:
+        definitions = self.resource_definitions
+        self._check_own([definition.identifier for definition in definitions])
         if overwrite:
             with suppress(ResourceNotFoundError):
-                self.storage_connector.delete_resource(self._manifest_identifier)
-        definitions = self.resource_definitions
-        infos = [*self._retrieve(definitions, overwrite, progress), *self._preprocess()]
+                self.storage_connector.delete_resource(self.identifier("manifest.json"))
+        infos = self._retrieve(definitions, overwrite, progress)
+        infos += [each.preprocess(self.storage_connector) for each in self.preprocessors()]
+        self._check_own([info.identifier for info in infos])
         manifest = Manifest.of(self.name, self.version, infos, definitions)
-        self.storage_connector.set_resource(self._manifest_identifier, manifest.to_json())
+        self.storage_connector.set_resource(self.identifier("manifest.json"), manifest.to_json())
         return infos
+
+    def _check_own(self, identifiers: Iterable[str]) -> None:
+        """Refuses what another dataset, or another version, could have."""
+        for identifier in identifiers:
+            if not identifier.startswith(self.identifier("")):
+                raise ValueError(
+                    f"{identifier} is no resource of {self.full_name()}: its resources are called "
+                    f"{self.identifier('…')}, as identifier(…) says"
+                )
 
     def _retrieve(
         self, definitions: Sequence[ResourceDefinition], overwrite: bool, progress: bool | None
@@ -206,6 +277,13 @@ class DatasetFactory(ABC):
         for retriever, group in groupby(definitions, key=lambda definition: retriever_for(definition.source)):
             infos += retriever(self.storage_connector, progress=progress).retrieve(group, overwrite=overwrite)
         return infos
+
+
+def check_keys(name: str, config: Mapping[str, Any]) -> None:
+    """Refuses what is no key of a dataset's configuration."""
+    unknown = sorted(map(str, set(config) - {"split"}))
+    if unknown:
+        raise ConfigError(f"{name}: unknown key {', '.join(unknown)}; the configuration takes: split")
 
 
 def retriever_for(source: str) -> type[Retriever]:

@@ -46,8 +46,6 @@ class Plugin:
             if error.name is None or module_name == error.name or module_name.startswith(f"{error.name}."):
                 raise self._broken(user, error) from error
             raise self._missing(user, error.name) from error
-        except (ImportError, AttributeError) as error:
-            raise self._broken(user, error) from error
         except Exception as error:  # somebody else's module, which may raise anything when it is imported
             if self.distribution is None:
                 raise
@@ -79,6 +77,10 @@ class PluginTable:
     def __init__(self, group: str, built_in: Iterable[Plugin]) -> None:
         self._group = group
         self._built_in = {plugin.name: plugin for plugin in built_in}
+
+    def is_built_in(self, name: str) -> bool:
+        """Whether the name is one of this library's own."""
+        return name in self._built_in
 
     def find(self, name: str) -> Plugin | None:
         """The plugin of that name, or None."""

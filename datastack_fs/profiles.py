@@ -132,25 +132,28 @@ def load_configuration() -> Configuration:
     return Configuration(profiles, checked.default, (file, overlay) if overlay else (file,))
 
 
-def find_file() -> Path | None:
-    """The configuration file in force.
+def find_file(stem: str = "datastack", variable: str = CONFIG_VARIABLE) -> Path | None:
+    """The file in force of those that are called ``<stem>.yaml``, ``.yml`` or ``.toml``.
+
+    Args:
+        stem: its name, without the ending.
+        variable: the environment variable that names one outright.
 
     Raises:
-        ConfigError: ``$DATASTACK_CONFIG`` names no file, or a folder holds two.
+        ConfigError: the variable names no file, or a folder holds two.
     """
-    named = os.environ.get(CONFIG_VARIABLE)
+    named = os.environ.get(variable)
     if named:
         file = Path(named).expanduser().absolute()
         if not file.is_file():
-            raise ConfigError(f"{file}: no such file; ${CONFIG_VARIABLE} names it")
+            raise ConfigError(f"{file}: no such file; ${variable} names it")
         if file.suffix not in _SUFFIXES:
-            raise ConfigError(
-                f"{file}: a configuration file ends in {', '.join(_SUFFIXES)}; ${CONFIG_VARIABLE} names it"
-            )
+            raise ConfigError(f"{file}: a configuration file ends in {', '.join(_SUFFIXES)}; ${variable} names it")
         return file
     here = Path.cwd()
+    names = [f"{stem}{suffix}" for suffix in _SUFFIXES]
     for folder in (here, *here.parents, _user_folder()):
-        found = _one_of(folder, _NAMES)
+        found = _one_of(folder, names)
         if found is not None:
             return found
     return None

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from datastack_fs.credentials import expand, redact
-from datastack_fs.errors import ConfigError, DatasetNotFoundError, MissingDependencyError, UnknownPluginError
+from datastack_fs.errors import ConfigError, MissingDependencyError, UnknownPluginError
 from datastack_fs.plugins import Plugin, PluginTable, check_options, closest, keywords, takes_any
 
 if TYPE_CHECKING:
@@ -53,6 +53,9 @@ DATASETS: Final = PluginTable(
         Plugin("digits", "datastack_fs.datasets.digits:DigitsFactory"),
         Plugin("mnist", "datastack_fs.datasets.mnist:MNISTFactory"),
         Plugin("fashion-mnist", "datastack_fs.datasets.mnist:FashionMNISTFactory"),
+        Plugin("iris", "datastack_fs.datasets.tabular:IrisFactory"),
+        Plugin("wine", "datastack_fs.datasets.tabular:WineFactory"),
+        Plugin("breast_cancer", "datastack_fs.datasets.tabular:BreastCancerFactory"),
     ],
 )
 
@@ -381,29 +384,3 @@ def _marks_of(iterator_class: Any, plugin: Plugin) -> _Marks:
 
 def _format_list() -> str:
     return ", ".join(f"{plugin.name} ({' '.join(marks.endings)})" for plugin, marks in _formats())
-
-
-# Datasets.
-
-
-def dataset_names() -> list[str]:
-    """The datasets that ``load_dataset`` and ``datastack-fs prepare`` know by name.
-
-    Examples:
-        >>> dataset_names()[:3]
-        ['digits', 'mnist', 'fashion-mnist']
-    """
-    return DATASETS.names()
-
-
-def dataset_factory(name: str) -> Any:
-    """The factory class of a dataset.
-
-    Raises:
-        DatasetNotFoundError: no dataset of that name; the message lists the known ones.
-    """
-    plugin = DATASETS.find(name)
-    if plugin is None:
-        known = dataset_names()
-        raise DatasetNotFoundError(f"no dataset {name!r}{closest(name, known)}; known datasets: {', '.join(known)}")
-    return plugin.load(f"dataset {name}")

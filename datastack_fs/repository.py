@@ -53,15 +53,19 @@ class DatasetRepository:
 
 def load_dataset(
     name: str,
-    split: str = "train",
+    split: str | None = None,
     storage: Storage | None = None,
     **config: Any,
 ) -> DatasetIterator[Any]:
-    """Opens a split of a dataset that the library knows by name, after preparing it in the store if need be.
+    """Opens a split of a dataset that is known by name, after preparing it in the store if need be.
+
+    A dataset of a catalogue is opened where it is, and nothing is copied, unless ``storage`` is given or the catalogue
+    says ``copy: true``: then its files are copied to the store first.
 
     Args:
-        name: ``digits``, ``mnist``, ``fashion-mnist``, or one that an installed project adds.
-        split: which part of it.
+        name: ``digits``, ``mnist``, ``fashion-mnist``, ``iris``, ``wine``, ``breast_cancer``, or one that an installed
+            project or the catalogue file adds; ``birds@2`` is a version of it.
+        split: which part of it; by default the first, which is ``train`` for the built-in ones.
         storage: a connector, or what ``connect`` takes: a profile, a URL, a path or a mapping; by default the
             configured default.
         **config: further keys of the dataset's own configuration.
@@ -73,10 +77,18 @@ def load_dataset(
         >>> image, target, tag = load_dataset("digits", split="test", storage="memory://load-example")[0]
         >>> image.shape, int(target), tag
         ((8, 8), 0, 'test')
+        >>> load_dataset("iris", storage="memory://load-example").meta.feature_names[0]
+        'sepal length (cm)'
     """
     from datastack_fs.config import connect
-    from datastack_fs.registry import dataset_factory
+    from datastack_fs.factory import check_keys
+    from datastack_fs.known_datasets import dataset_factory, opened_in_place
 
-    factory: DatasetFactory = dataset_factory(name)(connect(storage))
-    iterator, _ = factory.get_dataset_iterator({"split": split, **config})
+    factory_class = dataset_factory(name)
+    in_place = opened_in_place(factory_class) if storage is None else None
+    if in_place is not None:
+        check_keys(name, config)
+        return in_place.open(split)
+    chosen = {"split": factory_class.splits[0] if split is None else split}
+    iterator, _ = factory_class(connect(storage)).get_dataset_iterator({**chosen, **config})
     return iterator

@@ -11,6 +11,7 @@ pytest.register_assert_rewrite("datastack_fs.testing")  # its asserts show their
 
 from harness.fixtures import fake_gcs, mongod, seaweed, web_server  # noqa: E402
 from harness.stores import local_store, store  # noqa: E402
+from harness.third_parties import third_party  # noqa: E402
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -22,4 +23,4 @@ def cache_folder(tmp_path_factory):
         yield folder
 
 
-__all__ = ["cache_folder", "fake_gcs", "local_store", "mongod", "seaweed", "store", "web_server"]
+__all__ = ["cache_folder", "fake_gcs", "local_store", "mongod", "seaweed", "store", "third_party", "web_server"]

@@ -24,7 +24,8 @@ FLOORS = [
     {"connectors", "plugins"},
     {"registry", "downloads", "retrieval", "preprocessing", "formats", "iterators.splits", "iterators.report"},
     {"config_file", "config_schema", "profiles", "config", "manifest", "lease", "factory"},
-    {"datasets", "repository"},
+    {"catalogue", "catalogue_factory", "catalogue_file", "catalogue_schema"},
+    {"datasets", "known_datasets", "repository"},
     {"cli", "testing"},
 ]
 """From the ground up. A name stands for a module or for a package with all that is in it; the longest holds."""

@@ -1,8 +1,6 @@
 """Connectors by scheme, formats by bytes and ending, datasets by name; third parties' by entry point."""
 
 import sys
-import textwrap
-import warnings
 
 import pytest
 
@@ -11,7 +9,6 @@ from datastack_fs.connectors import FileStorageConnector, MemoryStorageConnector
 from datastack_fs.credentials import EnvironmentText
 from datastack_fs.errors import (
     ConfigError,
-    DatasetNotFoundError,
     MissingDependencyError,
     UnknownPluginError,
 )
@@ -26,24 +23,6 @@ def store():
     yield connector
     for name in list(connector.list_resources()):
         connector.delete_resource(name)
-
-
-@pytest.fixture
-def third_party(tmp_path, monkeypatch):
-    """Installs a project of one module, with entry points."""
-
-    def install(entry_points, code="", name="birdstore"):
-        (tmp_path / f"{name}.py").write_text(textwrap.dedent(code))
-        info = tmp_path / f"{name}-1.0.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-        (info / "entry_points.txt").write_text(textwrap.dedent(entry_points))
-        if str(tmp_path) not in sys.path:
-            monkeypatch.syspath_prepend(str(tmp_path))
-        monkeypatch.delitem(sys.modules, name, raising=False)
-
-    yield install
-    sys.modules.pop("birdstore", None)
 
 
 BIRD_CONNECTOR = """
@@ -213,21 +192,6 @@ def test_a_format_that_is_asked_for_by_a_wrong_name(store):
         registry.open_format(resource, "hdf")
 
 
-# Datasets.
-
-
-def test_an_unknown_dataset_lists_the_known_ones():
-    with pytest.raises(DatasetNotFoundError) as caught:
-        registry.dataset_factory("fashion_mnist")
-    assert "did you mean 'fashion-mnist'?" in str(caught.value)
-    assert "digits, mnist, fashion-mnist" in str(caught.value)
-
-
-@pytest.mark.parametrize("name", ["digits", "mnist", "fashion-mnist"])
-def test_every_dataset_has_a_factory(name):
-    assert registry.dataset_factory(name).__name__.endswith("Factory")
-
-
 # Third parties.
 
 
@@ -346,16 +310,3 @@ def test_a_third_party_format_is_found_by_open_dataset(third_party, store):
     assert open_dataset("a.bin", storage=store, loud=True).loud
     with pytest.raises(ConfigError, match="'quiet'; a connector that is there already takes none; bird takes loud"):
         open_dataset("a.bin", storage=store, quiet=True)
-
-
-def test_a_third_party_adds_a_dataset(third_party):
-    third_party("[datastack_fs.datasets]\nsparrows = birdstore:SparrowFactory\n", "class SparrowFactory: pass\n")
-    assert registry.dataset_factory("sparrows").__name__ == "SparrowFactory"
-    assert registry.dataset_names()[-1] == "sparrows"
-
-
-def test_our_own_entry_point_is_no_shadow(third_party):
-    third_party("[datastack_fs.datasets]\ndigits = datastack_fs.datasets.digits:DigitsFactory\n")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert registry.dataset_names().count("digits") == 1

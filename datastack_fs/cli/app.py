@@ -17,7 +17,7 @@ from datastack_fs.errors import DatastackError
 
 _COMMANDS: Final = {
     "prepare": "datasets",
-    "datasets": "datasets",
+    "datasets": "dataset_list",
     "show": "show",
     "report": "report",
     "ls": "resources",

@@ -1,18 +1,23 @@
-"""``prepare`` and ``datasets``."""
+"""``prepare``."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from datastack_fs import config
+from datastack_fs.catalogue import CatalogueEntry
 from datastack_fs.cli.examples import command
+from datastack_fs.cli.opening import in_place
 from datastack_fs.cli.options import json_option, storage_options
-from datastack_fs.cli.output import info_fields, info_table, print_json, print_table
+from datastack_fs.cli.output import info_fields, info_table, kind_of, print_json, print_table
 from datastack_fs.credentials import redact, redact_options
-from datastack_fs.registry import dataset_factory, dataset_names
+from datastack_fs.iterators.base import DatasetIterator
+from datastack_fs.known_datasets import dataset_factory
+from datastack_fs.resource import ResourceInfo
 
 
 @command(
@@ -26,57 +31,76 @@ from datastack_fs.registry import dataset_factory, dataset_names
 def prepare(name: str, storage: str | None, options: dict[str, Any], overwrite: bool, as_json: bool) -> None:
     """Fetch a dataset, check it, and store it ready to read.
 
-    NAME is one of those that "datastack-fs datasets" lists. What is prepared already stays as it is.
+    NAME is one of those that "datastack-fs datasets" lists; "birds@2" is a version. What is prepared already stays as
+    it is. A dataset of the catalogue is opened where it is, unless --storage names a store to copy it to.
     """
     factory_class = dataset_factory(name)
+    splits = factory_class.splits
+    line = _opening(name, splits[0], storage, options)
+    entry = in_place(factory_class, storage, options)
+    if entry is not None:
+        _show_in_place(name, entry, line, as_json)
+        return
     with config.connect(storage, **options) as connector:
         factory = factory_class(connector)
         factory.prepare(overwrite=overwrite)
         infos = factory.resources()
-        split = factory.splits[0]
-        iterator, meta = factory.get_dataset_iterator(config={"split": split})
-        row = iterator[0]
-        sample, target = row[meta.sample_pos], row[meta.target_pos]
-        line = _opening(name, split, storage, options)
+        iterator, _ = factory.get_dataset_iterator(config={"split": splits[0]})
         if as_json:
-            print_json(
-                {
-                    "dataset": name,
-                    "storage": connector.url,
-                    "resources": [info_fields(info) for info in infos],
-                    "splits": list(factory.splits),
-                    "samples": len(iterator),
-                    "sample": {
-                        "split": split,
-                        "index": 0,
-                        "shape": list(sample.shape),
-                        "dtype": str(sample.dtype),
-                        "target": _plain(target),
-                    },
-                    "python": line,
-                }
-            )
+            print_json(_facts(name, connector.url, infos, splits, iterator, line))
             return
         click.echo(f"{name} is in {connector.url}:\n")
         info_table(infos)
-        click.echo(f"\n{split}[0] of {len(iterator):,}: shape {sample.shape}, {sample.dtype}; target {target}")
-        click.echo(f"\nIn Python:\n  {line}")
+        _show_first(splits[0], iterator, line)
 
 
-@command("datastack-fs datasets")
-@json_option
-def datasets(as_json: bool) -> None:
-    """List the datasets that are known by name."""
-    rows: list[dict[str, Any]] = []
-    for name in dataset_names():
-        factory_class = dataset_factory(name)
-        summary = (factory_class.__doc__ or "").strip().partition("\n")[0]
-        rows.append({"name": name, "splits": list(factory_class.splits), "summary": summary})
+def _show_in_place(name: str, entry: CatalogueEntry, line: str, as_json: bool) -> None:
+    splits = tuple(entry.splits)
+    iterator = entry.open(splits[0])
     if as_json:
-        print_json(rows)
-    else:
-        cells = [[row["name"], ", ".join(row["splits"]), row["summary"]] for row in rows]
-        print_table(["name", "splits", "what it is"], cells)
+        print_json(_facts(name, entry.storage, [], splits, iterator, line))
+        return
+    click.echo(f"{name} is opened where it is{f', in {redact(entry.storage)}' if entry.storage else ''}:\n")
+    print_table(["split", "file"], [[split, redact(entry.source(split))] for split in splits])
+    _show_first(splits[0], iterator, line)
+
+
+def _show_first(split: str, iterator: DatasetIterator[Any], line: str) -> None:
+    sample, target = _first(iterator)
+    click.echo(f"\n{split}[0] of {len(iterator):,}: {kind_of(sample)}; target {target}")
+    click.echo(f"\nIn Python:\n  {line}")
+
+
+def _facts(
+    name: str,
+    storage: str | None,
+    infos: Sequence[ResourceInfo],
+    splits: Sequence[str],
+    iterator: DatasetIterator[Any],
+    line: str,
+) -> dict[str, Any]:
+    sample, target = _first(iterator)
+    first = {
+        "split": splits[0],
+        "index": 0,
+        "shape": list(sample.shape) if hasattr(sample, "shape") else None,
+        "dtype": str(sample.dtype) if hasattr(sample, "dtype") else None,
+        "target": _plain(target),
+    }
+    return {
+        "dataset": name,
+        "storage": storage and redact(storage),
+        "resources": [info_fields(info) for info in infos],
+        "splits": list(splits),
+        "samples": len(iterator),
+        "sample": first,
+        "python": line,
+    }
+
+
+def _first(iterator: DatasetIterator[Any]) -> tuple[Any, Any]:
+    row, meta = iterator[0], iterator.meta
+    return row[meta.sample_pos], row[meta.target_pos]
 
 
 def _opening(name: str, split: str, storage: str | None, options: dict[str, Any]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, BinaryIO, cast
 
@@ -36,6 +36,19 @@ def info_table(infos: Sequence[ResourceInfo]) -> None:
     """Prints identifier, size and checksum of resources."""
     rows = [[info.identifier, f"{info.size:,}", info.checksum or "-"] for info in infos]
     print_table(["identifier", ">bytes", "checksum"], rows)
+
+
+def kind_of(value: Any) -> str:
+    """What a sample is, in a few words.
+
+    Examples:
+        >>> import numpy as np
+        >>> kind_of(np.zeros((8, 8))), kind_of({"wing": 3.5, "legs": 2}), kind_of("owl")
+        ('shape (8, 8), float64', 'wing, legs', 'str')
+    """
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"shape {tuple(value.shape)}, {value.dtype}"
+    return ", ".join(map(str, value)) if isinstance(value, Mapping) else type(value).__name__
 
 
 def info_fields(info: ResourceInfo, connector: StorageConnector | None = None) -> dict[str, Any]:

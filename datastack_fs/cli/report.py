@@ -11,11 +11,12 @@ import click
 from datastack_fs import config
 from datastack_fs.cli.app import FAILED
 from datastack_fs.cli.examples import command
+from datastack_fs.cli.opening import opened
 from datastack_fs.cli.options import is_address, storage_options
 from datastack_fs.iterators.base import DatasetIterator
 from datastack_fs.iterators.report.making import report as make_report
 from datastack_fs.iterators.report.model import ENDINGS, check_ending
-from datastack_fs.registry import dataset_factory, dataset_names
+from datastack_fs.known_datasets import dataset_names
 
 _NAME = re.compile(r"[\w-]+")
 
@@ -93,11 +94,7 @@ def _open(
     if target in dataset_names() or (format_ is None and _NAME.fullmatch(target)):
         if format_ is not None:
             raise click.UsageError("--format goes with a file, not with a dataset that is known by name")
-        factory_class = dataset_factory(target)
-        connector = stack.enter_context(config.connect(storage, **options))
-        iterator, _ = factory_class(connector).get_dataset_iterator(config={"split": split or factory_class.splits[0]})
-        found: DatasetIterator[Any] = iterator
-        return found
+        return stack.enter_context(opened(target, split, storage, options))
     if split is not None:
         raise click.UsageError("--split goes with a dataset that is known by name, not with a file")
     if storage is None and not is_address(target):

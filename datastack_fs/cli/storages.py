@@ -20,7 +20,7 @@ from datastack_fs.profiles import Configuration, load_configuration
 def storages(as_json: bool) -> None:
     """List the profiles of the configuration file, without secrets."""
     configuration = load_configuration()
-    default = _default(configuration)
+    default = default_storage(configuration)
     rows = [_row(configuration, name, name == default) for name in configuration.profiles]
     if as_json:
         files = [str(file) for file in configuration.files]
@@ -32,7 +32,8 @@ def storages(as_json: bool) -> None:
     click.echo(f"default: {redact(default)}")
 
 
-def _default(configuration: Configuration) -> str:
+def default_storage(configuration: Configuration) -> str:
+    """What is used when no store is named."""
     return os.environ.get(config.STORAGE_VARIABLE) or configuration.default or config.DEFAULT_FOLDER
 
 

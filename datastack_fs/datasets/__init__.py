@@ -11,10 +11,25 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from datastack_fs.datasets.digits import DigitsFactory
     from datastack_fs.datasets.mnist import FashionMNISTFactory, MNISTFactory
+    from datastack_fs.datasets.tabular import BreastCancerFactory, IrisFactory, WineFactory
 
-__all__ = ["DigitsFactory", "FashionMNISTFactory", "MNISTFactory"]
+__all__ = [
+    "BreastCancerFactory",
+    "DigitsFactory",
+    "FashionMNISTFactory",
+    "IrisFactory",
+    "MNISTFactory",
+    "WineFactory",
+]
 
-_MODULES = {"DigitsFactory": "digits", "FashionMNISTFactory": "mnist", "MNISTFactory": "mnist"}
+_MODULES = {
+    "BreastCancerFactory": "tabular",
+    "DigitsFactory": "digits",
+    "FashionMNISTFactory": "mnist",
+    "IrisFactory": "tabular",
+    "MNISTFactory": "mnist",
+    "WineFactory": "tabular",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -7,9 +7,7 @@ from typing import ClassVar
 
 from datastack_fs.datasets.idx import IDXPreprocessor
 from datastack_fs.factory import DatasetFactory
-from datastack_fs.formats.hdf5 import HDF5DatasetIterator
-from datastack_fs.iterators.base import DatasetMeta
-from datastack_fs.resource import ResourceInfo
+from datastack_fs.preprocessing import Preprocessor
 from datastack_fs.retrieval import ResourceDefinition
 
 _FILES: Mapping[str, str] = {
@@ -39,7 +37,10 @@ class MNISTFactory(DatasetFactory):
     """
 
     name = "mnist"
-    splits = ("train", "test")
+    description = "70,000 handwritten digits, 28 by 28 pixels"
+    licence = "CC BY-SA 3.0"
+    homepage = "http://yann.lecun.com/exdb/mnist/"
+    download_bytes = 11_594_722
     source: ClassVar[str] = "https://ossci-datasets.s3.amazonaws.com/mnist"
     """The folder of the four files."""
 
@@ -76,35 +77,33 @@ class MNISTFactory(DatasetFactory):
             raise ValueError(f"checksums of unknown files {unknown}; the files are {', '.join(_FILES.values())}")
         known: dict[str, str | None] = {**cls.checksums, **(checksums or {})}
         return [
-            ResourceDefinition(f"{cls.name}/raw/{stored}", f"{source.rstrip('/')}/{file}", known[file])
+            ResourceDefinition(cls.identifier(f"raw/{stored}"), f"{source.rstrip('/')}/{file}", known[file])
             for stored, file in _FILES.items()
         ]
 
-    def _preprocess(self) -> Sequence[ResourceInfo]:
+    @classmethod
+    def preprocessors(cls) -> Sequence[Preprocessor]:
+        """One for each split."""
         return [
             IDXPreprocessor(
-                f"{self.name}/raw/samples_{split}.gz",
-                f"{self.name}/raw/labels_{split}.gz",
-                self._identifier(split),
-                self.class_names,
-                self.sample_shape,
-            ).preprocess(self.storage_connector)
-            for split in self.splits
+                cls.identifier(f"raw/samples_{split}.gz"),
+                cls.identifier(f"raw/labels_{split}.gz"),
+                cls.identifier(f"preprocessed/{split}.h5"),
+                cls.class_names,
+                cls.sample_shape,
+            )
+            for split in cls.splits
         ]
-
-    def _open(self, split: str) -> HDF5DatasetIterator:
-        meta = DatasetMeta(self._identifier(split), self.name, tag=split, class_names=self.class_names)
-        resource = self.storage_connector.get_resource(self._identifier(split))
-        return HDF5DatasetIterator(resource, sample="samples", target="targets", meta=meta)
-
-    def _identifier(self, split: str) -> str:
-        return f"{self.name}/preprocessed/{split}.h5"
 
 
 class FashionMNISTFactory(MNISTFactory):
     """Zalando's images of clothes: as many as in MNIST, and of the same shape."""
 
     name = "fashion-mnist"
+    description = "70,000 images of clothes in ten classes, 28 by 28 pixels"
+    licence = "MIT"
+    homepage = "https://github.com/zalandoresearch/fashion-mnist"
+    download_bytes = 30_878_645
     source = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com"
     checksums: ClassVar[Mapping[str, str]] = {
         "train-images-idx3-ubyte.gz": "md5:8d4fb7e6c68d591d4c3dfef9ec88bf0d",

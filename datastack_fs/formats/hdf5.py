@@ -31,6 +31,10 @@ CLASS_NAMES: Final = "class_names"
 """Attribute of the targets that names their classes, in order."""
 
 
+FEATURE_NAMES: Final = "feature_names"
+"""Attribute of the samples that names the values of each, in order."""
+
+
 class HDF5DatasetIterator(ColumnarDatasetIterator):
     """Datasets of an HDF5 file as (sample, target, tag): their first axes count the samples.
 
@@ -46,8 +50,8 @@ class HDF5DatasetIterator(ColumnarDatasetIterator):
             the file, or, for the samples, the only other dataset there.
         target: the same for the targets; with ``sample`` alone, every target is None.
         tag: the same for the tags; without, every tag is that of ``meta``.
-        meta: what is known about it. By default it is named by the file, with the classes that the attribute
-            ``class_names`` of the targets gives.
+        meta: what is known about it; by default it is named by the file. Names of classes that it lacks are those of
+            the attribute ``class_names`` of the targets, names of features those of ``feature_names`` of the samples.
 
     The path of a group stands for a mapping of all datasets directly in it, by name, but for those that are named
     themselves. A dataset without an axis is one value, which all samples share.
@@ -93,9 +97,12 @@ class HDF5DatasetIterator(ColumnarDatasetIterator):
         reader = self._readers.get()
         self._names, self._length = reader.names, reader.length
         if meta is None:
-            found = self._names[1]
-            classes = reader.words(found, CLASS_NAMES) if isinstance(found, str) else None
-            meta = DatasetMeta(resource.identifier, PurePosixPath(resource.identifier).stem, class_names=classes)
+            meta = DatasetMeta(resource.identifier, PurePosixPath(resource.identifier).stem)
+        features, classes = (
+            reader.words(name, attribute) if isinstance(name, str) else None
+            for name, attribute in zip(self._names[:2], (FEATURE_NAMES, CLASS_NAMES), strict=True)
+        )
+        meta = meta.replace(class_names=meta.class_names or classes, feature_names=meta.feature_names or features)
         check_triple(meta)
         super().__init__(meta)
         self._words = contents_of(meta, self._names, reader.contents())

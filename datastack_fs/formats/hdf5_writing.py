@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datastack_fs.errors import DatasetFileCorruptError
-from datastack_fs.formats.hdf5 import CLASS_NAMES
+from datastack_fs.formats.hdf5 import CLASS_NAMES, FEATURE_NAMES
 
 if TYPE_CHECKING:
     from datastack_fs.resource import ResourceInfo
@@ -32,6 +32,7 @@ def store_hdf5(
     length: int,
     *,
     class_names: Sequence[str] | None = None,
+    feature_names: Sequence[str] | None = None,
 ) -> ResourceInfo:
     """Stores samples and their targets as the datasets ``samples`` and ``targets`` of an HDF5 file.
 
@@ -43,7 +44,8 @@ def store_hdf5(
         identifier: the name of the resource.
         blocks: samples and targets, as many rows of each; best ``rows_per_block`` of them.
         length: how many samples there are in all.
-        class_names: the names of the classes that the targets number.
+        class_names: the names of the classes that the targets number; an attribute of ``targets``.
+        feature_names: what the values of a sample are called, if it is a vector; an attribute of ``samples``.
 
     Raises:
         DatasetFileCorruptError: there are fewer samples than ``length``, or more.
@@ -61,9 +63,8 @@ def store_hdf5(
         path = os.path.join(folder, "dataset.h5")
         with h5py.File(path, "w", libver=_LIBVER) as file:
             _fill(file, blocks, length, identifier)
-            if class_names is not None:
-                names = np.array([name.encode() for name in class_names])  # of fixed length: no heap, same bytes
-                file["targets"].attrs.create(CLASS_NAMES, names, dtype=h5py.string_dtype("utf-8", names.itemsize))
+            _name(file["targets"], CLASS_NAMES, class_names)
+            _name(file["samples"], FEATURE_NAMES, feature_names)
         with open(path, "rb") as stream:
             return connector.set_resource(identifier, stream)
 
@@ -77,6 +78,12 @@ def rows_per_block(row_bytes: int) -> int:
     """How many samples of that size to write at once: whole chunks of them."""
     rows = rows_per_chunk(row_bytes)
     return rows * max(1, _BLOCK_BYTES // max(1, rows * row_bytes))
+
+
+def _name(dataset: h5py.Dataset, attribute: str, names: Sequence[str] | None) -> None:
+    if names is not None:
+        encoded = np.array([name.encode() for name in names])  # of fixed length: no heap, same bytes
+        dataset.attrs.create(attribute, encoded, dtype=h5py.string_dtype("utf-8", encoded.itemsize))
 
 
 def _fill(

@@ -51,6 +51,7 @@ class DatasetMeta:
         target_pos: where the target (the label) stands.
         tag_pos: where the tag stands.
         class_names: the names of the classes, when targets are their numbers.
+        feature_names: what the values of a sample are called, when it is a vector.
 
     Examples:
         >>> meta = DatasetMeta("birds/train.h5", "birds", class_names=("owl", "wren"))
@@ -65,12 +66,15 @@ class DatasetMeta:
     target_pos: int = 1
     tag_pos: int = 2
     class_names: tuple[str, ...] | None = None
+    feature_names: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.class_names, str):
-            raise TypeError(f"class_names must be a tuple of names, not the text {self.class_names!r}")
-        if self.class_names is not None:
-            object.__setattr__(self, "class_names", tuple(self.class_names))
+        for field in ("class_names", "feature_names"):
+            names = getattr(self, field)
+            if isinstance(names, str):
+                raise TypeError(f"{field} must be a tuple of names, not the text {names!r}")
+            if names is not None:
+                object.__setattr__(self, field, tuple(names))
         positions = self.positions
         if min(positions) < 0 or len(set(positions)) != len(positions):
             raise ValueError(f"sample_pos, target_pos and tag_pos must differ and not be negative: {positions}")

@@ -36,7 +36,7 @@ class MappedDatasetIterator(DerivedDatasetIterator[tuple[Any, ...]]):
     ) -> None:
         if not callable(function):
             raise TypeError(f"samples are mapped by a function, not by {type(function).__name__}")
-        super().__init__(iterator)
+        super().__init__(iterator, iterator.meta.replace(feature_names=None))
         self._function = function
         self._columns = columns
 

@@ -7,18 +7,14 @@ import pytest
 from click.testing import CliRunner
 
 from datastack_fs.cli.app import app
+from harness.folders import here
+
+__all__ = ["here", "run"]
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
-    """An empty working folder, and no configuration."""
-    folder = tmp_path / "work"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))
-    for variable in ("DATASTACK_CONFIG", "DATASTACK_ENV", "DATASTACK_STORAGE"):
-        monkeypatch.delenv(variable, raising=False)
-    return folder
+def without_configuration(here):
+    """Each test works in an empty folder."""
 
 
 @dataclass

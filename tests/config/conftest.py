@@ -28,7 +28,7 @@ def here(tmp_path, monkeypatch):
     folder.mkdir(parents=True)
     monkeypatch.chdir(folder)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home" / ".config"))
-    for variable in ("DATASTACK_CONFIG", "DATASTACK_ENV", "DATASTACK_STORAGE"):
+    for variable in ("DATASTACK_CATALOGUE", "DATASTACK_CONFIG", "DATASTACK_ENV", "DATASTACK_STORAGE"):
         monkeypatch.delenv(variable, raising=False)
     return folder
 

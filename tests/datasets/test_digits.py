@@ -10,10 +10,12 @@ import pytest
 
 from datastack_fs.connectors import MemoryStorageConnector
 from datastack_fs.datasets import DigitsFactory
-from datastack_fs.datasets.digits import RAW, for_testing
+from datastack_fs.datasets.holdout import for_testing
 from datastack_fs.errors import DatasetFileCorruptError, MissingDependencyError
 from datastack_fs.retrieval import ResourceDefinition
 from datastack_fs.testing import DatasetIteratorTests
+
+RAW = "digits/raw/digits.csv.gz"
 
 
 @pytest.fixture

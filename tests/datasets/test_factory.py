@@ -157,16 +157,44 @@ def test_a_store_that_knows_no_checksums_goes_by_size():
     assert manifest.stored(connector) is None
 
 
-def test_another_version_is_prepared_anew(memory, mirror):
-    factory_for(memory, mirror).prepare()
+class NextMNIST(MNISTFactory):
+    version = "2"
 
-    class Next(MNISTFactory):
-        version = "2"
 
-    factory = Next(memory, resource_definitions=definitions(mirror.url))
+def next_factory_for(connector, mirror):
+    identifiers = [each.identifier for each in NextMNIST.definitions()]
+    old = definitions(mirror.url)
+    new = [ResourceDefinition(name, each.source, each.checksum) for name, each in zip(identifiers, old, strict=True)]
+    return NextMNIST(connector, resource_definitions=new)
+
+
+def test_versions_stand_side_by_side(store, mirror):
+    first = factory_for(store, mirror).prepare()
+    factory = next_factory_for(store, mirror)
     assert not factory.is_prepared()
-    factory.prepare()
-    assert not factory_for(memory, mirror).is_prepared()
+    check_all(factory)
+    assert factory.get_dataset_iterator()[1].identifier == "mnist@2/preprocessed/train.h5"
+    beside = [name.replace("mnist/", "mnist@2/") for name in RESOURCES]
+    assert sorted(store.list_resources()) == sorted([*RESOURCES, *beside])
+    assert list(store.list_resources("mnist/")) == RESOURCES
+    assert factory_for(store, mirror).prepare() == first, "the other version is as it was"
+    factory.prepare(overwrite=True)
+    assert factory_for(store, mirror).prepare() == first
+    with pytest.raises(DatasetNotFoundError, match="mnist@2 has no split 'dev'"):
+        factory.get_dataset_iterator({"split": "dev"})
+
+
+def test_a_version_cannot_take_what_is_the_others(memory, mirror):
+    factory = NextMNIST(memory, resource_definitions=definitions(mirror.url))
+    with pytest.raises(ValueError, match=r"mnist/raw/samples_train.gz is no resource of mnist@2: .* called mnist@2/…"):
+        factory.prepare()
+    assert list(memory.list_resources()) == []
+
+
+@pytest.mark.parametrize("facts", [{"name": "a/b"}, {"name": "a@2"}, {"name": ""}, {"name": "a", "version": "../b"}])
+def test_names_and_versions_that_are_none_are_refused(facts):
+    with pytest.raises(ValueError, match="it has letters, digits"):
+        type("Wrong", (MNISTFactory,), facts)
 
 
 def test_overwrite_does_it_all_anew(memory, mirror):

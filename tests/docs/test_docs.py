@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from datastack_fs import load_dataset
 from harness.command_line_page import PAGE, page
 
 ROOT = Path(__file__).parents[2]
@@ -104,6 +105,17 @@ def run_tests(folder, code, *options):
     )
     assert done.returncode == 0, done.stdout[-8000:]
     assert " passed" in done.stdout
+
+
+def test_the_dataset_of_the_page_is_short_and_known_by_its_entry_points(third_party):
+    """The page's own module and entry points, as somebody else's installed project."""
+    blocks = BLOCK.findall((ROOT / "docs" / "add-a-dataset.md").read_text())
+    module = [code for kind, title, code in blocks if kind == "python" and title == "gym.py"]
+    (project,) = (code for kind, _, code in blocks if kind == "toml")
+    assert module[0].count("\n") < 60
+    third_party(project.replace("project.entry-points.", "").replace('"', ""), "\n\n".join(module), name="gym")
+    for name, length in (("gym", 16), ("gym@2", 16)):
+        assert len(load_dataset(name, storage="memory://page-of-datasets")) == length
 
 
 def run_commands(code):

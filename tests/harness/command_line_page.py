@@ -16,6 +16,7 @@ INTRODUCTION = """# Command line
 datastack-fs prepare digits
 datastack-fs show digits --split train --index 0
 datastack-fs report digits --out digits.html
+datastack-fs datasets
 datastack-fs ls
 datastack-fs info digits/preprocessed/test.h5 --json
 datastack-fs get digits/preprocessed/test.h5 test.h5

@@ -1,4 +1,4 @@
-"""prepare, datasets and show: from an empty folder to a sample."""
+"""prepare and show: from an empty folder to a sample."""
 
 import os
 
@@ -14,13 +14,6 @@ TRAIN = "digits/preprocessed/train.h5"
 
 def python_line(output):
     return output.rpartition("In Python:")[2].strip()
-
-
-def test_datasets(run):
-    lines = run("datasets").out.splitlines()
-    assert [line.split()[0] for line in lines] == ["name", "digits", "mnist", "fashion-mnist"]
-    assert "train, test" in lines[1]
-    assert [row["name"] for row in run("datasets", "--json").json] == ["digits", "mnist", "fashion-mnist"]
 
 
 def test_prepare_into_the_default_folder(run, here):
@@ -74,9 +67,8 @@ def test_prepare_twice_and_anew(run):
 
 def test_prepare_of_an_unknown_dataset(run):
     ran = run("prepare", "digit", code=1)
-    assert (
-        ran.err == "error: no dataset 'digit' (did you mean 'digits'?); known datasets: digits, mnist, fashion-mnist\n"
-    )
+    assert ran.err.startswith("error: no dataset 'digit' (did you mean 'digits'?); known datasets: digits, mnist, ")
+    assert ran.err.count("\n") == 1
 
 
 def test_prepare_in_a_read_only_store(run, here):
