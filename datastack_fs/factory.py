@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -18,16 +17,16 @@ from datastack_fs.errors import (
 )
 from datastack_fs.lease import STALE_SECONDS, Lease
 from datastack_fs.manifest import Manifest, read_manifest
-from datastack_fs.retrieval import FileRetriever, HTTPRetriever, ResourceDefinition, Retriever
+from datastack_fs.registry import connector_class, url_scheme
+from datastack_fs.retrieval import FileRetriever, HTTPRetriever, ResourceDefinition, Retriever, StorageRetriever
 
 if TYPE_CHECKING:
     from datastack_fs.iterators.base import DatasetIterator, DatasetMeta
     from datastack_fs.resource import ResourceInfo
     from datastack_fs.storage import StorageConnector
 
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://|file:")
-_RETRIEVERS: Mapping[str, type[Retriever]] = {
-    "": FileRetriever,
+_RETRIEVERS: Mapping[str | None, type[Retriever]] = {
+    None: FileRetriever,
     "file": FileRetriever,
     "package": FileRetriever,
     "http": HTTPRetriever,
@@ -218,8 +217,14 @@ def retriever_for(source: str) -> type[Retriever]:
         >>> retriever_for("https://host/train.gz").__name__
         'HTTPRetriever'
     """
-    scheme = source.partition(":")[0].lower() if _SCHEME.match(source) else ""
-    if scheme not in _RETRIEVERS:
+    scheme = url_scheme(source)
+    if scheme in _RETRIEVERS:
+        return _RETRIEVERS[scheme]
+    try:
+        connector_class(source)
+    except UnknownPluginError as error:
         known = ", ".join(filter(None, _RETRIEVERS))
-        raise UnknownPluginError(f"no retriever for {scheme}: sources; known are {known} and paths")
-    return _RETRIEVERS[scheme]
+        raise UnknownPluginError(
+            f"no retriever for {scheme}: sources; known are {known}, paths, and what connect() takes: {error}"
+        ) from error
+    return StorageRetriever

@@ -21,7 +21,7 @@ FLOORS = [
     {"resource", "reading", "writing"},
     {"storage", "iterators"},
     {"connectors", "plugins"},
-    {"registry", "downloads", "retrieval", "preprocessing", "formats", "iterators.splits", "iterators.report"},
+    {"registry", "retrieval", "preprocessing", "formats", "iterators.splits", "iterators.report"},
     {"config_file", "config_schema", "profiles", "config", "manifest", "lease", "factory"},
     {"datasets", "repository"},
     {"cli", "testing"},

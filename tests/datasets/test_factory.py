@@ -386,8 +386,8 @@ def test_sources_of_several_kinds(memory, mirror, tmp_path):
 
 
 def test_a_source_that_nothing_fetches_is_refused(memory):
-    wrong = [ResourceDefinition("mnist/raw/a.gz", "ftp://host/a.gz")]
-    with pytest.raises(UnknownPluginError, match="no retriever for ftp: sources; known are file, package, http, https"):
+    wrong = [ResourceDefinition("mnist/raw/a.gz", "sftpx://host/a.gz")]
+    with pytest.raises(UnknownPluginError, match="no retriever for sftpx: sources; known are file, package, http"):
         MNISTFactory(memory, resource_definitions=wrong).prepare()
     assert list(memory.list_resources()) == []
 
