@@ -33,6 +33,7 @@ _PERMANENT_ERRORS = (
     requests.exceptions.InvalidHeader,
     requests.exceptions.SSLError,
 )
+_UNSENDABLE: Final = "a value of headers= can't be sent as a header: it takes Latin-1, and no line breaks"
 _REDIRECTS: Final = requests.sessions.SessionRedirectMixin()
 _PORTS = {"http": 80, "https": 443}
 
@@ -142,6 +143,8 @@ class Web:
             failure: Exception = self.failure(
                 f"it redirects to {redact(url)}, and {error}: a public host can't send us into a private network"
             )
+        except UnicodeEncodeError:  # holds the value
+            failure = self.failure(_UNSENDABLE)
         except _PERMANENT_ERRORS as error:
             failure = self.failure(_reason(error), error)
         except requests.RequestException as error:
@@ -257,7 +260,7 @@ def _phrase(status: int) -> str:
 
 def _reason(error: requests.RequestException) -> str:
     if isinstance(error, requests.exceptions.InvalidHeader):
-        return "a value of headers= can't be sent as a header: is there a line break in it?"
+        return _UNSENDABLE
     root = _root(error)
     return redact(f"{type(root).__name__}: {root}")
 
