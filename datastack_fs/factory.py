@@ -48,6 +48,7 @@ class DatasetFactory(ABC):
         storage_connector: the store.
         resource_definitions: what to retrieve instead of what is published: a mirror, or files of your own.
         retriever: fetches all of it; by default one that suits each source.
+        offline: retrieves nothing over the network; by default what ``$DATASTACK_OFFLINE`` says.
 
     Examples:
         >>> from datastack_fs.connectors.memory import MemoryStorageConnector
@@ -75,10 +76,12 @@ class DatasetFactory(ABC):
         *,
         resource_definitions: Iterable[ResourceDefinition] | None = None,
         retriever: Retriever | None = None,
+        offline: bool | None = None,
     ) -> None:
         self.storage_connector = storage_connector
         self._definitions = None if resource_definitions is None else tuple(resource_definitions)
         self._retriever = retriever
+        self._offline = offline
         if retriever is not None and retriever.connector.url != storage_connector.url:
             raise ValueError(f"the retriever writes to {retriever.connector.url}, not to {storage_connector.url}")
 
@@ -139,7 +142,7 @@ class DatasetFactory(ABC):
             the resources.
 
         Raises:
-            RetrievalError: a source can't be fetched.
+            RetrievalError: a source can't be fetched, or must not be since it is offline.
             DatasetFileCorruptError: what was fetched is not what was promised.
             ReadOnlyStorageError: it is not prepared, and can't be in a store that is read-only.
         """
@@ -200,10 +203,12 @@ class DatasetFactory(ABC):
         self, definitions: Sequence[ResourceDefinition], overwrite: bool, progress: bool | None
     ) -> list[ResourceInfo]:
         if self._retriever is not None:
-            return self._retriever.retrieve(definitions, overwrite=overwrite)
+            offline = {} if self._offline is None else {"offline": self._offline}
+            return self._retriever.retrieve(definitions, overwrite=overwrite, **offline)
         infos: list[ResourceInfo] = []
         for retriever, group in groupby(definitions, key=lambda definition: retriever_for(definition.source)):
-            infos += retriever(self.storage_connector, progress=progress).retrieve(group, overwrite=overwrite)
+            fetching = retriever(self.storage_connector, offline=self._offline, progress=progress)
+            infos += fetching.retrieve(group, overwrite=overwrite)
         return infos
 
 

@@ -55,6 +55,8 @@ def load_dataset(
     name: str,
     split: str = "train",
     storage: Storage | None = None,
+    *,
+    offline: bool | None = None,
     **config: Any,
 ) -> DatasetIterator[Any]:
     """Opens a split of a dataset that the library knows by name, after preparing it in the store if need be.
@@ -64,10 +66,12 @@ def load_dataset(
         split: which part of it.
         storage: a connector, or what ``connect`` takes: a profile, a URL, a path or a mapping; by default the
             configured default.
+        offline: retrieves nothing over the network; by default what ``$DATASTACK_OFFLINE`` says (1 or 0).
         **config: further keys of the dataset's own configuration.
 
     Raises:
         DatasetNotFoundError: no dataset of that name, or it has no such split; the message lists those there are.
+        RetrievalError: it is not prepared, and a source can't be fetched, or must not be since it is offline.
 
     Examples:
         >>> image, target, tag = load_dataset("digits", split="test", storage="memory://load-example")[0]
@@ -77,6 +81,7 @@ def load_dataset(
     from datastack_fs.config import connect
     from datastack_fs.registry import dataset_factory
 
-    factory: DatasetFactory = dataset_factory(name)(connect(storage))
+    options = {} if offline is None else {"offline": offline}
+    factory: DatasetFactory = dataset_factory(name)(connect(storage), **options)
     iterator, _ = factory.get_dataset_iterator({"split": split, **config})
     return iterator
