@@ -24,6 +24,7 @@ from datastack_fs.retrieval.connections import AddressRefusedError, Sessions, ch
 MOST_REDIRECTS: Final = 5
 CONNECT_SECONDS: Final = 5.0
 STALL_SECONDS: Final = 15.0
+SHORTEST_SECONDS: Final = 0.1
 
 _TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
 _PERMANENT_ERRORS = (
@@ -75,6 +76,7 @@ class Web:
         self._url = self._usable(url)
         self._headers = expand(dict(headers or {}))
         self._auth = _authentication(url, expand(auth), self._headers)
+        seconds = max(seconds, SHORTEST_SECONDS)
         self._timeout = (min(CONNECT_SECONDS, seconds), min(STALL_SECONDS, seconds))
         self._sessions = Sessions(connections)
         self.cut = self._sessions.cut
