@@ -20,8 +20,8 @@ from datastack_fs.connectors.archive_index import (
     read_zip,
 )
 from datastack_fs.connectors.archive_reading import MOST_RATIO, ArchiveReader
-from datastack_fs.connectors.archive_streams import StreamError
 from datastack_fs.credentials import redact
+from datastack_fs.decompression import StreamError
 from datastack_fs.errors import (
     ConfigError,
     DatasetFileCorruptError,

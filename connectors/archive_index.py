@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Final, Protocol, TypeAlias, cast
 
-from datastack_fs.connectors.archive_streams import MOST_BYTES, STORED, TAR_CODECS, Decompressor, ForwardStream
+from datastack_fs.decompression import MOST_BYTES, STORED, TAR_CODECS, Decompressor, ForwardStream
 from datastack_fs.resource import Range, ResourceInfo
 
 MOST_MEMBERS: Final = 1_000_000

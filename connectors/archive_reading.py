@@ -7,15 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from datastack_fs.connectors.archive_index import HEADER_BYTES, Index, Member, data_start
-from datastack_fs.connectors.archive_streams import (
-    FREE_BYTES,
-    STORED,
-    ZIP_METHODS,
-    Decompressor,
-    ForwardStream,
-    StreamError,
-    StreamPool,
-)
+from datastack_fs.connectors.archive_pool import StreamPool
+from datastack_fs.decompression import FREE_BYTES, STORED, ZIP_METHODS, Decompressor, ForwardStream, StreamError
 from datastack_fs.errors import UnsupportedStorageError
 from datastack_fs.processes import PerProcess
 from datastack_fs.resource import Range, ResourceInfo

@@ -17,11 +17,21 @@ PACKAGE = Path(datastack_fs.__file__).parent
 ROOT = Path(__file__).parents[1]
 
 FLOORS = [
-    {"errors", "identifiers", "checksums", "credentials", "deadline", "processes", "promises", "translation"},
+    {
+        "errors",
+        "identifiers",
+        "checksums",
+        "credentials",
+        "deadline",
+        "decompression",
+        "processes",
+        "promises",
+        "translation",
+    },
     {"resource", "reading", "writing"},
     {"storage", "iterators"},
     {"connectors", "plugins"},
-    {"registry", "retrieval", "preprocessing", "formats", "iterators.splits", "iterators.report"},
+    {"registry", "retrieval", "preprocessing", "unpacking", "formats", "iterators.splits", "iterators.report"},
     {"config_file", "config_schema", "profiles", "config", "manifest", "lease", "factory"},
     {"datasets", "repository"},
     {"cli", "testing"},

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bz2
 import lzma
-import threading
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Final, Protocol
@@ -16,8 +15,6 @@ FREE_BYTES: Final = 16 << 20
 MOST_BYTES: Final = 1 << 40
 MEMORY_BYTES: Final = 256 << 20
 """Most memory that an xz or LZMA stream may ask for with its dictionary."""
-
-MOST_STREAMS: Final = 8
 
 STORED: Final = 0
 _DEFLATED, _BZIP2, _LZMA = 8, 12, 14
@@ -167,30 +164,6 @@ class ForwardStream:
                 f"{size:,} bytes come out of {self._taken:,}, more than {self._most_ratio:,} times as many; "
                 "max_ratio= allows more"
             )
-
-
-class StreamPool:
-    """Streams that stand where they were left, for whoever reads on from there; the oldest are let go."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._kept: list[tuple[str, ForwardStream]] = []
-
-    def take(self, key: str, position: int) -> ForwardStream | None:
-        """The stream of that name that stands nearest before a position, if there is one. It is the caller's now."""
-        with self._lock:
-            fit = [kept for kept in self._kept if kept[0] == key and kept[1].tell() <= position]
-            if not fit:
-                return None
-            nearest = max(fit, key=lambda kept: kept[1].tell())
-            self._kept.remove(nearest)
-            return nearest[1]
-
-    def put(self, key: str, stream: ForwardStream) -> None:
-        """Keeps a stream."""
-        with self._lock:
-            self._kept.append((key, stream))
-            del self._kept[:-MOST_STREAMS]
 
 
 class Inflater:
