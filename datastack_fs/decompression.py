@@ -13,6 +13,8 @@ FREE_BYTES: Final = 16 << 20
 """So much may come out of anything, before the ratio of a decompression bomb is looked for."""
 
 MOST_BYTES: Final = 1 << 40
+MOST_MEMBERS: Final = 1_000_000
+MOST_RATIO: Final = 1000.0
 MEMORY_BYTES: Final = 256 << 20
 """Most memory that an xz or LZMA stream may ask for with its dictionary."""
 
@@ -60,7 +62,7 @@ class ForwardStream:
         pieces: Iterator[bytes],
         start: Callable[[], Decompressor],
         *,
-        most_ratio: float = 1000,
+        most_ratio: float = MOST_RATIO,
         promised: tuple[int, int] | None = None,
     ) -> None:
         self._pieces = pieces
@@ -186,6 +188,26 @@ class Inflater:
 
     def decompress(self, data: bytes, max_length: int) -> bytes:  # noqa: D102
         return self._inner.decompress(self._inner.unconsumed_tail + data, max_length)
+
+
+class Copier:
+    """No compression, with the methods of ``bz2``: what goes in comes out."""
+
+    eof = False
+    may_lack_end = True
+    unused_data = b""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    @property
+    def needs_input(self) -> bool:  # noqa: D102
+        return not self._rest
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:  # noqa: D102
+        whole = self._rest + data
+        self._rest = whole[max_length:]
+        return whole[:max_length]
 
 
 class ZipLZMA:

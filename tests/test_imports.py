@@ -24,6 +24,7 @@ FLOORS = [
         "credentials",
         "deadline",
         "decompression",
+        "members",
         "processes",
         "promises",
         "translation",
