@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -119,12 +119,24 @@ class Progress:
         """
         if workers == 1 or len(items) < 2:
             return [call(item) for item in items]
-        with ThreadPoolExecutor(min(workers, len(items)), thread_name_prefix="retrieve") as pool:
-            futures = [pool.submit(call, item) for item in items]
+        failures: list[BaseException] = []
+
+        def work(item: T) -> R:
+            if self._stop.told.is_set():
+                raise StoppedError
             try:
-                ended, _ = wait(futures, return_when=FIRST_EXCEPTION)
-                for future in _in_order(futures, ended):
-                    future.result()
+                return call(item)
+            except BaseException as error:
+                failures.append(error)
+                self._stop.tell()
+                raise
+
+        with ThreadPoolExecutor(min(workers, len(items)), thread_name_prefix="retrieve") as pool:
+            futures = [pool.submit(work, item) for item in items]
+            try:
+                wait(futures, return_when=FIRST_EXCEPTION)
+                if failures:
+                    raise failures[0]
             except BaseException:  # Ctrl-C, too, must not wait for what is under way to come to its end
                 pool.shutdown(wait=False, cancel_futures=True)
                 self._stop.tell()
@@ -138,7 +150,3 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._files.close()
-
-
-def _in_order(futures: Sequence[Future[R]], ended: set[Future[R]]) -> Iterator[Future[R]]:
-    return (future for future in futures if future in ended)
