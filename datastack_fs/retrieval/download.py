@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import requests
 import urllib3
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from datastack_fs.retrieval.keeping import Kept
     from datastack_fs.retrieval.progress import FileProgress
+
+Blocks: TypeAlias = "Generator[bytes, None, None]"
 
 BLOCK_BYTES: Final = 128 << 10
 
@@ -75,6 +78,7 @@ class Download:
         bar: how far it has come.
         check_size: refuses a size before any byte is passed on.
         connections: how many fetch parts of a large file at the same time.
+        kept: what an earlier process got, and what comes now for a later one.
     """
 
     def __init__(
@@ -85,12 +89,14 @@ class Download:
         *,
         check_size: Callable[[int], None] = lambda _: None,
         connections: int = 1,
+        kept: Kept | None = None,
     ) -> None:
         self.web = web
         self.deadline = Deadline(seconds, sleep=bar.sleep)
         self._bar = bar
         self._check_size = check_size
         self._connections = connections
+        self._kept = kept
         self._furthest = 0
 
     def blocks(self) -> Iterator[bytes]:
@@ -100,10 +106,20 @@ class Download:
             RetrievalError: it can't be had, now or at all.
             BeginAnew: it must be read from its start once more.
         """
-        from datastack_fs.retrieval.parts import Parts
+        version, came = Version(), 0
+        if self._kept is not None and self._kept.version.size:
+            version = self._kept.version
+            self._begin(version)
+            for block in self._kept.blocks():
+                came += len(block)
+                self._bar.update(len(block))
+                yield block
+        if not came or came != version.size:
+            yield from self._rest(version, came)
 
-        came = 0
-        version = Version()
+    def _rest(self, version: Version, came: int) -> Iterator[bytes]:
+        """What has not come yet, however often it breaks off."""
+        begun = False
         while True:
             after = 0.0
             try:
@@ -111,15 +127,17 @@ class Download:
                     if came == 0:
                         version = Version.of(response)
                         self._begin(version)
-                        if Parts.suit(version, self._connections):
-                            connections, self._connections = self._connections, 1  # begun anew, it is one stream
-                            yield from Parts(self, version, self._bar, connections).blocks(response)
-                            return
-                    for block in body(response):
-                        came += len(block)
-                        self._bar.update(len(block))
-                        yield block  # may take long, which is not the server's time
-                        self._note(came)
+                        if self._kept is not None:
+                            self._kept.begin(version)
+                    with closing(self._coming(version, response, came, begun)) as blocks:
+                        for block in blocks:
+                            begun = True
+                            came += len(block)
+                            if self._kept is not None:
+                                self._kept.append(block)
+                            self._bar.update(len(block))
+                            yield block  # may take long, which is not the server's time
+                            self._note(came)
                 if version.size is None or came == version.size:
                     return
                 failure = self.web.failure(f"{came:,} of {version.size:,} bytes came")
@@ -130,6 +148,15 @@ class Download:
             self.deadline.wait(failure, after)
             if came and version.etag is None:
                 raise BeginAnew
+
+    def _coming(self, version: Version, response: requests.Response, came: int, begun: bool) -> Blocks:
+        """The rest of the file: from this answer alone, or by several connections if none of it has come yet."""
+        from datastack_fs.retrieval.parts import Parts
+
+        if begun or not Parts.suit(version, came, self._connections):
+            return body(response)
+        connections, self._connections = self._connections, 1  # begun anew, it is one stream
+        return Parts(self, version, connections).blocks(response, came)
 
     @contextmanager
     def answer(self, version: Version, start: int, stop: int | None = None) -> Iterator[requests.Response]:
@@ -166,7 +193,7 @@ class Download:
         self.web.close()
 
 
-def body(response: requests.Response) -> Iterator[bytes]:
+def body(response: requests.Response) -> Blocks:
     """The body of an answer, as it comes off the wire."""
     while block := response.raw.read(BLOCK_BYTES, decode_content=False):
         yield block

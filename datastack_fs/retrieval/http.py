@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from datastack_fs.errors import DatasetFileCorruptError
 from datastack_fs.retrieval.definition import ResourceDefinition
 from datastack_fs.retrieval.progress import FileProgress
 from datastack_fs.retrieval.retriever import Retriever
 
 if TYPE_CHECKING:
     from datastack_fs.resource import ResourceInfo
+    from datastack_fs.retrieval.keeping import Kept
     from datastack_fs.storage import StorageConnector
 
 DEADLINE: Final = 60.0
@@ -37,6 +40,9 @@ class HTTPRetriever(Retriever):
         auth: user and password of Basic authentication; by default those in the URL, else those of ``~/.netrc``.
         deadline: seconds without progress after which it gives up.
         connections: how many fetch parts of one large file at the same time.
+        keep_parts: a folder of this machine where what came of a file is kept until it is in the store, so that a
+            process that was killed is succeeded by one that goes on there. It serves definitions with a checksum, on
+            servers that an interrupted transfer goes on with.
         **options: those of ``Retriever``.
 
     Examples:
@@ -53,6 +59,7 @@ class HTTPRetriever(Retriever):
         auth: tuple[str, str] | None = None,
         deadline: float = DEADLINE,
         connections: int = CONNECTIONS,
+        keep_parts: str | os.PathLike[str] | None = None,
         **options: Any,
     ) -> None:
         super().__init__(connector, **options)
@@ -62,8 +69,25 @@ class HTTPRetriever(Retriever):
         self._auth = auth
         self._deadline = deadline
         self._connections = connections
+        self._keep_parts = keep_parts
 
     def _fetch(self, definition: ResourceDefinition, bar: FileProgress) -> ResourceInfo:
+        from datastack_fs.retrieval.keeping import Kept
+
+        if self._keep_parts is None or definition.checksum is None:  # what lay on a disk must be checked
+            return self._download(definition, bar, None)
+        with Kept(self._keep_parts, definition.source) as kept:
+            try:
+                info = self._download(definition, bar, kept)
+            except DatasetFileCorruptError:
+                kept.clear()
+                if not kept.used:
+                    raise
+                info = self._download(definition, bar, kept)
+            kept.remove()
+            return info
+
+    def _download(self, definition: ResourceDefinition, bar: FileProgress, kept: Kept | None) -> ResourceInfo:
         from datastack_fs.retrieval.download import BeginAnew, Download
         from datastack_fs.retrieval.web import Web
 
@@ -80,10 +104,12 @@ class HTTPRetriever(Retriever):
             bar,
             check_size=lambda size: self._check_size(definition, size),
             connections=self._connections,
+            kept=kept,
         )
         with download, bar.calling(web.cut):
             while True:
                 try:
                     return self._publish(definition, download.blocks())
                 except BeginAnew:
-                    continue
+                    if kept is not None:
+                        kept.clear()

@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING, Final
 import urllib3
 
 from datastack_fs.errors import RetrievalError
-from datastack_fs.retrieval.download import BeginAnew, Download, Version, body
+from datastack_fs.retrieval.download import BeginAnew, Blocks, Download, Version, body
 from datastack_fs.retrieval.progress import StoppedError
 from datastack_fs.retrieval.web import TransientError
 
 if TYPE_CHECKING:
     import requests
-
-    from datastack_fs.retrieval.progress import FileProgress
 
 SMALLEST_BYTES: Final = 32 << 20
 """Smaller files come by one connection."""
@@ -34,28 +32,27 @@ class Parts:
     Args:
         download: asks for ranges.
         version: what all of them must be of.
-        bar: how far it has come.
         connections: how many parts are fetched or held at the same time.
     """
 
-    def __init__(self, download: Download, version: Version, bar: FileProgress, connections: int) -> None:
+    def __init__(self, download: Download, version: Version, connections: int) -> None:
         self._download = download
         self._version = version
-        self._bar = bar
         self._connections = connections
         self._left = threading.Event()
 
     @staticmethod
-    def suit(version: Version, connections: int) -> bool:
-        """Whether a file is worth it, and its server able."""
-        large = version.size is not None and version.size >= SMALLEST_BYTES
+    def suit(version: Version, start: int, connections: int) -> bool:
+        """Whether the rest of a file is worth it, and its server able."""
+        large = version.size is not None and version.size - start >= SMALLEST_BYTES
         return connections > 1 and large and version.ranges and version.etag is not None
 
-    def blocks(self, first: requests.Response) -> Iterator[bytes]:
-        """Yields the whole file.
+    def blocks(self, first: requests.Response, begin: int) -> Blocks:
+        """Yields the file from some place on.
 
         Args:
-            first: an answer that has the whole of it, and of which the first part is used.
+            first: an answer that has all of that, and of which the first part is used.
+            begin: the place.
 
         Raises:
             RetrievalError: a part can't be had now.
@@ -65,8 +62,8 @@ class Parts:
         pool = ThreadPoolExecutor(self._connections, thread_name_prefix="retrieve-part")
         waiting: deque[Future[list[bytes]]] = deque()
         try:
-            for start in range(0, size, PART_BYTES):
-                answer = first if start == 0 else None
+            for start in range(begin, size, PART_BYTES):
+                answer = first if start == begin else None
                 waiting.append(pool.submit(self._part, start, min(start + PART_BYTES, size), answer))
                 if len(waiting) == self._connections:
                     yield from self._handed_out(waiting)
@@ -82,7 +79,6 @@ class Parts:
         blocks = waiting.popleft().result()
         for position, block in enumerate(blocks):
             blocks[position] = b""  # let go of it as soon as it is stored
-            self._bar.update(len(block))
             yield block
         self._download.deadline.progress()
 
