@@ -19,9 +19,9 @@ from datastack_fs.connectors.archive_index import (
     read_tar,
     read_zip,
 )
-from datastack_fs.connectors.archive_reading import MOST_RATIO, ArchiveReader
-from datastack_fs.connectors.archive_streams import StreamError
+from datastack_fs.connectors.archive_reading import ArchiveReader
 from datastack_fs.credentials import redact
+from datastack_fs.decompression import MOST_RATIO, StreamError
 from datastack_fs.errors import (
     ConfigError,
     DatasetFileCorruptError,

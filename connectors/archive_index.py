@@ -13,10 +13,9 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any, BinaryIO, Final, Protocol, TypeAlias, cast
 
-from datastack_fs.connectors.archive_streams import MOST_BYTES, STORED, TAR_CODECS, Decompressor, ForwardStream
+from datastack_fs.decompression import MOST_BYTES, MOST_MEMBERS, STORED, TAR_CODECS, Decompressor, ForwardStream
 from datastack_fs.resource import Range, ResourceInfo
 
-MOST_MEMBERS: Final = 1_000_000
 HEADER_BYTES: Final = 30
 """Size of the fixed part of a zip member's local header."""
 

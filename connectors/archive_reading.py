@@ -4,24 +4,14 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final
 
 from datastack_fs.connectors.archive_index import HEADER_BYTES, Index, IndexingError, Member, data_start
-from datastack_fs.connectors.archive_streams import (
-    FREE_BYTES,
-    STORED,
-    ZIP_METHODS,
-    Decompressor,
-    ForwardStream,
-    StreamError,
-    StreamPool,
-)
+from datastack_fs.connectors.archive_pool import StreamPool
+from datastack_fs.decompression import FREE_BYTES, STORED, ZIP_METHODS, Decompressor, ForwardStream, StreamError
 from datastack_fs.errors import UnsupportedStorageError
 from datastack_fs.processes import PerProcess
 from datastack_fs.resource import Range, ResourceInfo
 from datastack_fs.storage import StorageConnector
-
-MOST_RATIO: Final = 1000.0
 
 _PIECE_BYTES = 64 << 10
 _MOST_AHEAD = 4 << 20

@@ -16,6 +16,7 @@ from requests import exceptions
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase, HTTPBasicAuth
 
+from datastack_fs.credentials import hide_queries
 from datastack_fs.errors import ConfigError
 
 T = TypeVar("T")
@@ -127,7 +128,7 @@ class Client:
         adapter = HTTPAdapter(pool_maxsize=CONCURRENCY, max_retries=0)
         self._session.mount("http://", adapter)
         self._session.mount("https://", adapter)
-        logging.getLogger("urllib3.connectionpool").addFilter(_hide_queries)
+        logging.getLogger("urllib3.connectionpool").addFilter(hide_queries)
 
     def close(self) -> None:
         """Ends the connections that nobody uses."""
@@ -252,12 +253,3 @@ def _innermost(error: Exception) -> Exception:
         if inner is None:
             return error
         error = inner
-
-
-def _hide_queries(record: logging.LogRecord) -> bool:
-    """Takes the query out of the request lines that urllib3 logs at level DEBUG: a signed URL is a secret."""
-    if isinstance(record.args, tuple):
-        record.args = tuple(
-            f"{part.partition('?')[0]}?***" if isinstance(part, str) and "?" in part else part for part in record.args
-        )
-    return True

@@ -84,7 +84,13 @@ if TYPE_CHECKING:
     from datastack_fs.preprocessing import Preprocessor
     from datastack_fs.repository import DatasetRepository, load_dataset
     from datastack_fs.resource import ResourceInfo, StreamedResource
-    from datastack_fs.retrieval import FileRetriever, HTTPRetriever, ResourceDefinition, Retriever
+    from datastack_fs.retrieval import (
+        FileRetriever,
+        HTTPRetriever,
+        ResourceDefinition,
+        Retriever,
+        StorageRetriever,
+    )
     from datastack_fs.storage import StorageConnector
 
     __version__: str
@@ -134,6 +140,7 @@ __all__ = [
     "StorageConnector",
     "StorageFullError",
     "StoragePermissionError",
+    "StorageRetriever",
     "StorageUnavailableError",
     "StreamedResource",
     "TargetMappedDatasetIterator",
@@ -212,7 +219,7 @@ _MODULES = {
     "preprocessing": ("Preprocessor",),
     "repository": ("DatasetRepository", "load_dataset"),
     "resource": ("ResourceInfo", "StreamedResource"),
-    "retrieval": ("FileRetriever", "HTTPRetriever", "ResourceDefinition", "Retriever"),
+    "retrieval": ("FileRetriever", "HTTPRetriever", "ResourceDefinition", "Retriever", "StorageRetriever"),
     "storage": ("StorageConnector",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}

@@ -73,6 +73,9 @@ class CatalogueRetriever(Retriever):
         super().__init__(connector)
         self._entry = entry
 
+    def _is_local(self, definition: ResourceDefinition) -> bool:
+        return self._entry.storage is None and url_scheme(definition.source) in {None, "file"}
+
     def _fetch(self, definition: ResourceDefinition, bar: Any) -> ResourceInfo:
         if self._entry.storage is None and url_scheme(definition.source) in {"http", "https"}:
             # Web servers that know no ranges can be copied from, too.

@@ -1,6 +1,6 @@
-"""Checksums as text, ``sha256:<hex>`` or ``md5:<hex>``, and hashing in one pass.
+"""Checksums as text, ``sha256:<hex>``, and hashing in one pass.
 
-sha256 is what the library stores with a resource; md5 is read because published datasets give it.
+sha256 is what the library stores with a resource; sha512, sha1 and md5 are read because published datasets give them.
 """
 
 import hashlib
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 BLOCK_BYTES: Final = 1 << 20
 
-_HEX_DIGITS = {"sha256": 64, "md5": 32}
+_HEX_DIGITS = {"sha256": 64, "sha512": 128, "sha1": 40, "md5": 32}
 
 
 def parse_checksum(text: str) -> tuple[str, str]:
     """Splits a checksum into algorithm and lower-case hex digits.
 
     Raises:
-        ValueError: it is not ``sha256:`` or ``md5:`` with the right number of hex digits.
+        ValueError: it is not ``sha256:``, ``sha512:``, ``sha1:`` or ``md5:`` with the right number of hex digits.
 
     Examples:
         >>> parse_checksum("md5:D41D8CD98F00B204E9800998ECF8427E")
@@ -31,7 +31,8 @@ def parse_checksum(text: str) -> tuple[str, str]:
     algorithm, _, digits = text.partition(":")
     expected = _HEX_DIGITS.get(algorithm)
     if expected is None or len(digits) != expected or not re.fullmatch(r"[0-9a-fA-F]+", digits):
-        raise ValueError(f"checksum {text!r}: expected 'sha256:<64 hex digits>' or 'md5:<32 hex digits>'")
+        known = " or ".join(f"'{name}:<{length} hex digits>'" for name, length in _HEX_DIGITS.items())
+        raise ValueError(f"checksum {text!r}: expected {known}")
     return algorithm, digits.lower()
 
 

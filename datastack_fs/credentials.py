@@ -4,6 +4,7 @@ An option or URL that came from the environment is held as ``EnvironmentText``: 
 that repr, logs and pickles carry the name and never the value; ``expand`` reads the value where a client needs it.
 """
 
+import logging
 import os
 import re
 from collections.abc import Mapping
@@ -89,3 +90,15 @@ def redact_options(options: Mapping[str, Any]) -> dict[str, Any]:
         else (redact_options(value) if isinstance(value, Mapping) else value)
         for name, value in options.items()
     }
+
+
+def hide_queries(record: logging.LogRecord) -> bool:
+    """A filter for loggers of requests: takes out the queries of what they log, since a signed URL is a secret.
+
+    urllib3 logs request lines at level DEBUG.
+    """
+    if isinstance(record.args, tuple):
+        record.args = tuple(
+            f"{part.partition('?')[0]}?***" if isinstance(part, str) and "?" in part else part for part in record.args
+        )
+    return True

@@ -18,7 +18,8 @@ from datastack_fs.errors import (
 )
 from datastack_fs.lease import STALE_SECONDS, Lease
 from datastack_fs.manifest import Manifest, read_manifest
-from datastack_fs.retrieval import FileRetriever, HTTPRetriever, ResourceDefinition, Retriever
+from datastack_fs.registry import connector_class, url_scheme
+from datastack_fs.retrieval import FileRetriever, HTTPRetriever, ResourceDefinition, Retriever, StorageRetriever
 
 if TYPE_CHECKING:
     from datastack_fs.iterators.base import DatasetIterator, DatasetMeta
@@ -30,9 +31,8 @@ FIRST_VERSION: Final = "1"
 """The version whose resources have the plain name of the dataset."""
 
 _WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://|file:")
-_RETRIEVERS: Mapping[str, type[Retriever]] = {
-    "": FileRetriever,
+_RETRIEVERS: Mapping[str | None, type[Retriever]] = {
+    None: FileRetriever,
     "file": FileRetriever,
     "package": FileRetriever,
     "http": HTTPRetriever,
@@ -55,6 +55,7 @@ class DatasetFactory(ABC):
         storage_connector: the store.
         resource_definitions: what to retrieve instead of what is published: a mirror, or files of your own.
         retriever: fetches all of it; by default one that suits each source.
+        offline: retrieves nothing over the network; by default what ``$DATASTACK_OFFLINE`` says.
 
     Examples:
         >>> from datastack_fs.connectors.memory import MemoryStorageConnector
@@ -100,10 +101,12 @@ class DatasetFactory(ABC):
         *,
         resource_definitions: Iterable[ResourceDefinition] | None = None,
         retriever: Retriever | None = None,
+        offline: bool | None = None,
     ) -> None:
         self.storage_connector = storage_connector
         self._definitions = None if resource_definitions is None else tuple(resource_definitions)
         self._retriever = retriever
+        self._offline = offline
         if retriever is not None and retriever.connector.url != storage_connector.url:
             raise ValueError(f"the retriever writes to {retriever.connector.url}, not to {storage_connector.url}")
 
@@ -200,7 +203,7 @@ class DatasetFactory(ABC):
             the resources.
 
         Raises:
-            RetrievalError: a source can't be fetched.
+            RetrievalError: a source can't be fetched, or must not be since it is offline.
             DatasetFileCorruptError: what was fetched is not what was promised.
             ReadOnlyStorageError: it is not prepared, and can't be in a store that is read-only.
         """
@@ -272,10 +275,12 @@ class DatasetFactory(ABC):
         self, definitions: Sequence[ResourceDefinition], overwrite: bool, progress: bool | None
     ) -> list[ResourceInfo]:
         if self._retriever is not None:
-            return self._retriever.retrieve(definitions, overwrite=overwrite)
+            offline = {} if self._offline is None else {"offline": self._offline}
+            return self._retriever.retrieve(definitions, overwrite=overwrite, **offline)
         infos: list[ResourceInfo] = []
         for retriever, group in groupby(definitions, key=lambda definition: retriever_for(definition.source)):
-            infos += retriever(self.storage_connector, progress=progress).retrieve(group, overwrite=overwrite)
+            fetching = retriever(self.storage_connector, offline=self._offline, progress=progress)
+            infos += fetching.retrieve(group, overwrite=overwrite)
         return infos
 
 
@@ -296,8 +301,14 @@ def retriever_for(source: str) -> type[Retriever]:
         >>> retriever_for("https://host/train.gz").__name__
         'HTTPRetriever'
     """
-    scheme = source.partition(":")[0].lower() if _SCHEME.match(source) else ""
-    if scheme not in _RETRIEVERS:
+    scheme = url_scheme(source)
+    if scheme in _RETRIEVERS:
+        return _RETRIEVERS[scheme]
+    try:
+        connector_class(source)
+    except UnknownPluginError as error:
         known = ", ".join(filter(None, _RETRIEVERS))
-        raise UnknownPluginError(f"no retriever for {scheme}: sources; known are {known} and paths")
-    return _RETRIEVERS[scheme]
+        raise UnknownPluginError(
+            f"no retriever for {scheme}: sources; known are {known}, paths, and what connect() takes: {error}"
+        ) from error
+    return StorageRetriever

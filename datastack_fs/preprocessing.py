@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, BinaryIO, Final
 
+from datastack_fs.decompression import MOST_BYTES
 from datastack_fs.errors import DatasetFileCorruptError
 
 if TYPE_CHECKING:
@@ -37,14 +38,16 @@ class Preprocessor(ABC):
         """Reads, writes, and says what was written."""
 
 
-def gunzip(stream: BinaryIO) -> Iterator[bytes]:
+def gunzip(stream: BinaryIO, *, max_size: int = MOST_BYTES) -> Iterator[bytes]:
     """Yields what a gzip file holds, in blocks of at most 1 MiB.
 
     Args:
         stream: the compressed file, a ``StreamedResource`` or any other binary file.
+        max_size: the most bytes that may come out of it.
 
     Raises:
-        DatasetFileCorruptError: it is no gzip file, a damaged one or a part of one; the message names it.
+        DatasetFileCorruptError: it is no gzip file, a damaged one or a part of one, or more comes out of it; the
+            message names it.
 
     Examples:
         >>> import io
@@ -53,11 +56,13 @@ def gunzip(stream: BinaryIO) -> Iterator[bytes]:
     """
     name = getattr(stream, "name", "the stream")
     with gzip.GzipFile(fileobj=stream) as file:
-        blocks = 0
+        size = 0
         while block := _read(file, name):
-            blocks += 1
+            size += len(block)
+            if size > max_size:
+                raise DatasetFileCorruptError(f"{name}: more than {max_size:,} bytes come out; max_size= allows more")
             yield block
-    if not blocks and stream.seekable() and stream.tell() == 0:
+    if not size and stream.seekable() and stream.tell() == 0:
         raise DatasetFileCorruptError(f"{name} is not a whole gzip file: it is empty")
 
 

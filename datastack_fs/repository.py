@@ -55,6 +55,8 @@ def load_dataset(
     name: str,
     split: str | None = None,
     storage: Storage | None = None,
+    *,
+    offline: bool | None = None,
     **config: Any,
 ) -> DatasetIterator[Any]:
     """Opens a split of a dataset that is known by name, after preparing it in the store if need be.
@@ -68,10 +70,12 @@ def load_dataset(
         split: which part of it; by default the first, which is ``train`` for the built-in ones.
         storage: a connector, or what ``connect`` takes: a profile, a URL, a path or a mapping; by default the
             configured default.
+        offline: retrieves nothing over the network; by default what ``$DATASTACK_OFFLINE`` says (1 or 0).
         **config: further keys of the dataset's own configuration.
 
     Raises:
         DatasetNotFoundError: no dataset of that name, or it has no such split; the message lists those there are.
+        RetrievalError: it is not prepared, and a source can't be fetched, or must not be since it is offline.
 
     Examples:
         >>> image, target, tag = load_dataset("digits", split="test", storage="memory://load-example")[0]
@@ -90,5 +94,6 @@ def load_dataset(
         check_keys(name, config)
         return in_place.open(split)
     chosen = {"split": factory_class.splits[0] if split is None else split}
-    iterator, _ = factory_class(connect(storage)).get_dataset_iterator({**chosen, **config})
+    options: dict[str, Any] = {} if offline is None else {"offline": offline}
+    iterator, _ = factory_class(connect(storage), **options).get_dataset_iterator({**chosen, **config})
     return iterator

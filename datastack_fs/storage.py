@@ -122,7 +122,7 @@ class StorageConnector(ABC):
         Args:
             identifier: its name within the store.
             source: a binary file (a ``StreamedResource``, too) from where it stands, bytes, or an iterable of bytes.
-            checksum: ``sha256:<hex>`` or ``md5:<hex>`` that the bytes must have to be stored.
+            checksum: ``sha256:<hex>`` (or ``sha512:``, ``sha1:``, ``md5:``) that the bytes must have to be stored.
             overwrite: False refuses, atomically, if the resource is there.
 
         Raises:

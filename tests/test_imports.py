@@ -17,12 +17,23 @@ PACKAGE = Path(datastack_fs.__file__).parent
 ROOT = Path(__file__).parents[1]
 
 FLOORS = [
-    {"errors", "identifiers", "checksums", "credentials", "deadline", "processes", "promises", "translation"}
-    | {"threads"},
+    {
+        "errors",
+        "identifiers",
+        "checksums",
+        "credentials",
+        "deadline",
+        "decompression",
+        "members",
+        "processes",
+        "promises",
+        "threads",
+        "translation",
+    },
     {"resource", "reading", "writing", "index_cache"},
     {"storage", "iterators"},
     {"connectors", "plugins"},
-    {"registry", "downloads", "retrieval", "preprocessing", "formats", "iterators.splits", "iterators.report"},
+    {"registry", "retrieval", "preprocessing", "unpacking", "formats", "iterators.splits", "iterators.report"},
     {"config_file", "config_schema", "profiles", "config", "manifest", "lease", "factory"},
     {"catalogue", "catalogue_factory", "catalogue_file", "catalogue_schema"},
     {"datasets", "known_datasets", "repository"},

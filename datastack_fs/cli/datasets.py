@@ -23,12 +23,18 @@ from datastack_fs.resource import ResourceInfo
 @command(
     "datastack-fs prepare digits",
     "datastack-fs prepare mnist --storage s3://lab/datasets",
+    "datastack-fs prepare mnist --offline",
 )
 @click.argument("name")
 @storage_options
 @click.option("--overwrite", is_flag=True, help="Fetch and prepare it anew, though it is there.")
+@click.option(
+    "--offline", is_flag=True, default=None, help="Fetch nothing over the network. DATASTACK_OFFLINE=1 says the same."
+)
 @json_option
-def prepare(name: str, storage: str | None, options: dict[str, Any], overwrite: bool, as_json: bool) -> None:
+def prepare(
+    name: str, storage: str | None, options: dict[str, Any], overwrite: bool, offline: bool | None, as_json: bool
+) -> None:
     """Fetch a dataset, check it, and store it ready to read.
 
     NAME is one of those that "datastack-fs datasets" lists; "birds@2" is a version. What is prepared already stays as
@@ -42,7 +48,7 @@ def prepare(name: str, storage: str | None, options: dict[str, Any], overwrite: 
         _show_in_place(name, entry, line, as_json)
         return
     with config.connect(storage, **options) as connector:
-        factory = factory_class(connector)
+        factory = factory_class(connector, **({} if offline is None else {"offline": offline}))
         factory.prepare(overwrite=overwrite)
         infos = factory.resources()
         iterator, _ = factory.get_dataset_iterator(config={"split": splits[0]})

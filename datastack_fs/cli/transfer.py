@@ -75,8 +75,8 @@ def _checksum(context: click.Context, parameter: click.Parameter, text: str | No
 @click.option(
     "--checksum",
     callback=_checksum,
-    metavar="SHA256|MD5",
-    help="Refuse other bytes than these: sha256:<hex> or md5:<hex>.",
+    metavar="ALGORITHM:HEX",
+    help="Refuse other bytes than these: sha256:<hex>, sha512:<hex>, sha1:<hex> or md5:<hex>.",
 )
 @overwrite_option
 @json_option

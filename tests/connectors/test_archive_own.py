@@ -28,7 +28,7 @@ from datastack_fs.connectors import (
     MemoryStorageConnector,
 )
 from datastack_fs.connectors import archive_index as indexing
-from datastack_fs.connectors.archive_streams import ForwardStream, Inflater
+from datastack_fs.decompression import ForwardStream, Inflater
 from datastack_fs.errors import (
     ConfigError,
     DatasetFileCorruptError,

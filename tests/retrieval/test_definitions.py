@@ -22,9 +22,10 @@ def test_an_md5_can_be_given_either_way(given):
     assert pickle.loads(pickle.dumps(definition)) == definition
 
 
-def test_sha256():
-    definition = ResourceDefinition("a.gz", "http://host/a.gz", "sha256:" + "AB" * 32)
-    assert (definition.checksum, definition.md5_sum) == ("sha256:" + "ab" * 32, None)
+@pytest.mark.parametrize(("algorithm", "size"), [("sha256", 32), ("sha1", 20), ("sha512", 64)])
+def test_other_checksums(algorithm, size):
+    definition = ResourceDefinition("a.gz", "http://host/a.gz", f"{algorithm}:" + "AB" * size)
+    assert (definition.checksum, definition.md5_sum) == (f"{algorithm}:" + "ab" * size, None)
 
 
 @pytest.mark.parametrize("other", [f"md5:{'0' * 32}", f"sha256:{'0' * 64}"])
@@ -33,7 +34,7 @@ def test_two_checksums_that_are_not_one_are_refused(other):
         ResourceDefinition("a.gz", "http://host/a.gz", other, md5_sum=MD5)
 
 
-@pytest.mark.parametrize("wrong", ["", "sha1:" + "0" * 40, "md5:xyz", MD5])
+@pytest.mark.parametrize("wrong", ["", "sha1:" + "0" * 64, "crc32:" + "0" * 8, "md5:xyz", MD5])
 def test_what_is_no_checksum_is_refused(wrong):
     with pytest.raises(ValueError, match="expected 'sha256:<64 hex digits>'"):
         ResourceDefinition("a.gz", "http://host/a.gz", wrong)

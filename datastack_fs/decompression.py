@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bz2
 import lzma
-import threading
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Final, Protocol
@@ -14,10 +13,10 @@ FREE_BYTES: Final = 16 << 20
 """So much may come out of anything, before the ratio of a decompression bomb is looked for."""
 
 MOST_BYTES: Final = 1 << 40
+MOST_MEMBERS: Final = 1_000_000
+MOST_RATIO: Final = 1000.0
 MEMORY_BYTES: Final = 256 << 20
 """Most memory that an xz or LZMA stream may ask for with its dictionary."""
-
-MOST_STREAMS: Final = 8
 
 STORED: Final = 0
 _DEFLATED, _BZIP2, _LZMA = 8, 12, 14
@@ -63,7 +62,7 @@ class ForwardStream:
         pieces: Iterator[bytes],
         start: Callable[[], Decompressor],
         *,
-        most_ratio: float = 1000,
+        most_ratio: float = MOST_RATIO,
         promised: tuple[int, int] | None = None,
     ) -> None:
         self._pieces = pieces
@@ -169,30 +168,6 @@ class ForwardStream:
             )
 
 
-class StreamPool:
-    """Streams that stand where they were left, for whoever reads on from there; the oldest are let go."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._kept: list[tuple[str, ForwardStream]] = []
-
-    def take(self, key: str, position: int) -> ForwardStream | None:
-        """The stream of that name that stands nearest before a position, if there is one. It is the caller's now."""
-        with self._lock:
-            fit = [kept for kept in self._kept if kept[0] == key and kept[1].tell() <= position]
-            if not fit:
-                return None
-            nearest = max(fit, key=lambda kept: kept[1].tell())
-            self._kept.remove(nearest)
-            return nearest[1]
-
-    def put(self, key: str, stream: ForwardStream) -> None:
-        """Keeps a stream."""
-        with self._lock:
-            self._kept.append((key, stream))
-            del self._kept[:-MOST_STREAMS]
-
-
 class Inflater:
     """``zlib`` with the methods of ``bz2`` and ``lzma``; ``wbits`` is -15 for zip's deflate, 31 for gzip."""
 
@@ -213,6 +188,26 @@ class Inflater:
 
     def decompress(self, data: bytes, max_length: int) -> bytes:  # noqa: D102
         return self._inner.decompress(self._inner.unconsumed_tail + data, max_length)
+
+
+class Copier:
+    """No compression, with the methods of ``bz2``: what goes in comes out."""
+
+    eof = False
+    may_lack_end = True
+    unused_data = b""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    @property
+    def needs_input(self) -> bool:  # noqa: D102
+        return not self._rest
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:  # noqa: D102
+        whole = self._rest + data
+        self._rest = whole[max_length:]
+        return whole[:max_length]
 
 
 class ZipLZMA:
