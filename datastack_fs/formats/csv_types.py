@@ -143,4 +143,5 @@ class ColumnTypes:
 
 def _bytes_at(block: npt.NDArray[np.uint8], places: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     """The bytes at some places; an empty field at the end of a text without a line end has its place after the last."""
-    return block[np.minimum(places, len(block) - 1)]
+    found: npt.NDArray[np.uint8] = block[np.minimum(places, len(block) - 1)]
+    return found
