@@ -92,19 +92,18 @@ class ColumnTypes:
         counts = sums[ends] - sums[starts]
         quotes = (counts >> 18) & 63
         if quotes.any():  # a field in quotes is what stands between them
-            quoted = (
-                (quotes == 2) & (ends - starts >= 2) & (block[starts] == self._quote) & (block[ends - 1] == self._quote)
-            )
+            around = (_bytes_at(block, starts) == self._quote) & (block[ends - 1] == self._quote)
+            quoted = around & (quotes == 2) & (ends - starts >= 2)
             starts, ends = starts + quoted, ends - quoted
             counts = counts - quoted.astype(np.uint32) * np.uint32(2 * _QUOTE)
         lengths = ends - starts
         digits, signs, dots = counts & 63, (counts >> 6) & 63, (counts >> 12) & 63
-        firsts = block[np.minimum(starts, len(block) - 1)]
+        firsts = _bytes_at(block, starts)
         signed = (firsts == ord("-")) | (firsts == ord("+"))
         plain = (
             (counts < _QUOTE) & (lengths > 0) & (lengths <= _LONGEST) & (digits > 0) & (dots <= 1) & (signs == signed)
         )
-        leading = (block[np.minimum(starts + signed, len(block) - 1)] == ord("0")) & (digits > 1)
+        leading = (_bytes_at(block, starts + signed) == ord("0")) & (digits > 1)
         integers = plain & (dots == 0)
         if np.any(integers & (leading | (digits > _INT_DIGITS))):
             return False
@@ -140,3 +139,9 @@ class ColumnTypes:
         if not floats and not missing:
             return INTEGER
         return FLOAT if self._digits[column] <= _FLOAT_DIGITS else TEXT
+
+
+def _bytes_at(block: npt.NDArray[np.uint8], places: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """The bytes at some places; an empty field at the end of a text without a line end has its place after the last."""
+    found: npt.NDArray[np.uint8] = block[np.minimum(places, len(block) - 1)]
+    return found

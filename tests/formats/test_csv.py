@@ -170,6 +170,10 @@ def test_what_would_lose_something_as_a_number_stays_text(kind):
     assert [sample for sample, _, _ in found] == TEXTS[kind]
 
 
+def test_a_table_may_end_with_an_empty_field():
+    assert table('x,z\n1,"5"\n2,', sample="z").take([0, 1])[0].tolist() == pytest.approx([5.0, np.nan], nan_ok=True)
+
+
 def test_types_do_not_depend_on_where_the_blocks_end():
     numbers = "".join(f"{n},{n}.5,x\n" for n in range(300_000))
     found = table("a,b,c\n" + numbers + "x,,1\n")

@@ -51,16 +51,18 @@ def one_by_one(fields):
     quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
     line_end=st.sampled_from(["\r\n", "\n"]),
     size=st.integers(1, 200),
+    whole=st.booleans(),
 )
-def test_types_are_those_of_field_by_field(columns, quoting, line_end, size):
+def test_types_are_those_of_field_by_field(columns, quoting, line_end, size, whole):
     stream = io.StringIO(newline="")
-    rows = [[*row, "end"] for row in zip(*columns, strict=True)]
+    rows = [["begin", *row] for row in zip(*columns, strict=True)]
     csv.writer(stream, quoting=quoting, lineterminator=line_end).writerows(rows)
     data = stream.getvalue().encode()
+    data = data if whole else data.removesuffix(line_end.encode())
     scanner = TableScanner(CSVDialect(header=False, delimiter=",", missing=MISSING), "a.csv", "a.csv")
     index = scanner.scan(data[start : start + size] for start in range(0, len(data), size))
     expected = [one_by_one(column) for column in columns]
-    assert index.summary["types"] == (*expected, "text")
-    for kind, column, missing in zip(expected, columns, index.summary["missing"], strict=False):
+    assert index.summary["types"] == ("text", *expected)
+    for kind, column, missing in zip(expected, columns, index.summary["missing"][1:], strict=True):
         if kind != "text":
             assert missing == sum(field in MISSING for field in column)
