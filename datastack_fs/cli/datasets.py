@@ -48,7 +48,8 @@ def prepare(
         _show_in_place(name, entry, line, as_json)
         return
     with config.connect(storage, **options) as connector:
-        factory = factory_class(connector, **({} if offline is None else {"offline": offline}))
+        given: dict[str, Any] = {} if offline is None else {"offline": offline}
+        factory = factory_class(connector, **given)
         factory.prepare(overwrite=overwrite)
         infos = factory.resources()
         iterator, _ = factory.get_dataset_iterator(config={"split": splits[0]})
