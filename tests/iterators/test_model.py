@@ -16,6 +16,7 @@ KINDS = [
     *("view", "mask", "slice", "shuffle", "epoch", "sample", "filter", "repeat", "map", "map targets", "encode"),
     *("memory", "pickle", "add", "combine"),
 ]
+SAME = {0: 0, 1: 1, 2: 2}
 NEXT = {0: 1, 1: 2, 2: 0}
 
 
@@ -91,9 +92,13 @@ def stacked(draw, below):
     if kind == "pickle":
         return pickle.loads(pickle.dumps(iterator)), samples
     other, more = draw(below)
-    if kind == "add":
-        return iterator + other, samples + more
-    return CombinedDatasetIterator([other, iterator, other]), more + samples + more
+    parts = [iterator, other] if kind == "add" else [other, iterator, other]
+    joined_samples = samples + more if kind == "add" else more + samples + more
+    try:
+        joined = iterator + other if kind == "add" else CombinedDatasetIterator(parts)
+    except ValueError:  # classes of other names: only a meta of one's own joins them
+        joined = CombinedDatasetIterator([part.map_targets(SAME) for part in parts])
+    return joined, joined_samples
 
 
 STACKS = st.recursive(leaves(), stacked, max_leaves=12)
