@@ -93,8 +93,8 @@ def open_dataset(
     Args:
         url: as for ``open_resource``; or that of a folder, ``s3://lab/birds/`` (without the slash it is looked for as
             a resource first), of a whole store, or of an archive and a folder in it, ``zip://train::s3://lab/birds.zip``.
-        format: the name of the format, to tell it outright: ``hdf5``, ``npy``, ``npz``, ``safetensors``, ``torch``, ``idx``,
-            ``csv``, ``jsonl``, ``parquet``, ``arrow``, ``excel``, ``files``, or a third party's.
+        format: the name of the format, to tell it outright: ``hdf5``, ``npy``, ``npz``, ``safetensors``, ``torch``,
+            ``idx``, ``csv``, ``jsonl``, ``parquet``, ``arrow``, ``excel``, ``files``, or a third party's.
         storage: as for ``open_resource``.
         **options: keyword arguments of the connector's class, and of the format's iterator; a name that both know is
             the connector's.
