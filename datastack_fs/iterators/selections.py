@@ -68,7 +68,9 @@ def looked_up(selection: Selection, indices: npt.NDArray[np.signedinteger[Any]])
         [18, 10]
     """
     if isinstance(selection, range):
-        found = indices * np.int64(selection.step) + np.int64(selection.start)
+        # Of fewer than two, a slice's step may be any number, beyond 64 bits too.
+        step, start = selection.step if len(selection) > 1 else 1, selection.start if len(selection) else 0
+        found = indices * np.int64(step) + np.int64(start)
     else:
         found = selection[indices]
     wide: IndexArray = found.astype(np.int64, copy=False)

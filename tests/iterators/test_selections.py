@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datastack_fs.iterators import orders, selections
+from datastack_fs.iterators import SequenceDatasetIterator, orders, selections
 from datastack_fs.iterators.selections import as_selection, composed, looked_up, places_of
 from harness.leaves import RecordingLeaf
 
@@ -134,3 +134,11 @@ def test_the_index_of_a_hundred_million_samples_stays_under_a_gigabyte(monkeypat
     assert len(made) > 0
     assert kept <= 2.2 * 4 * LENGTH  # the order, and for the next epoch what it is an order of
     assert peak < 1_000_000_000 / scale
+
+
+@pytest.mark.parametrize("step", [2**63, -(2**63) - 1, 2**70])
+def test_a_slice_of_one_or_none_takes_any_step(step):
+    letters = SequenceDatasetIterator(["a", "b", "c"], [0, 1, 2])
+    for chosen in (letters[1:1:step], letters[0:2:step], letters[::step]):
+        assert len(chosen) <= 1
+        assert chosen.targets().tolist() == [target for _, target, _ in chosen]
