@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import PurePosixPath
 from typing import Any, Final
 
-import numpy as np
 import numpy.typing as npt
 
 from datastack_fs.formats.hdf5_reader import HDF5Reader
@@ -14,16 +13,13 @@ from datastack_fs.iterators.base import DatasetMeta
 from datastack_fs.iterators.columnar import (
     ColumnarDatasetIterator,
     Names,
-    arranged,
     check_triple,
-    constant,
     contents_of,
+    labels_at,
     names_in,
-    rows_of,
     triple,
 )
 from datastack_fs.iterators.indices import IndexArray
-from datastack_fs.iterators.labels import label_array
 from datastack_fs.processes import PerProcess
 from datastack_fs.resource import StreamedResource
 
@@ -68,7 +64,7 @@ class HDF5DatasetIterator(ColumnarDatasetIterator):
         MissingDependencyError: a dataset needs a filter that is not installed.
 
     Examples:
-        >>> import io, h5py
+        >>> import io, h5py, numpy as np
         >>> from datastack_fs.connectors.memory import MemoryStorageConnector
         >>> connector, file = MemoryStorageConnector("hdf5-example"), io.BytesIO()
         >>> with h5py.File(file, "w") as birds:
@@ -118,15 +114,7 @@ class HDF5DatasetIterator(ColumnarDatasetIterator):
         return triple(self.meta, self._names, self._readers.get().read(names, indices), len(indices))
 
     def _targets(self, indices: IndexArray) -> npt.NDArray[Any]:
-        return self._labels(self._names[1], None, indices)
+        return labels_at(self._names[1], None, indices, self._readers.get().read)
 
     def _tags(self, indices: IndexArray) -> npt.NDArray[Any]:
-        return self._labels(self._names[2], self.meta.tag, indices)
-
-    def _labels(self, names: Names | None, otherwise: Any, indices: IndexArray) -> npt.NDArray[Any]:
-        """What stands at one position, without the others."""
-        if names is None:
-            return constant(otherwise, len(indices))
-        columns = self._readers.get().read(list(dict.fromkeys(names_in(names))), indices)
-        column = arranged(names, columns, np.empty(0))
-        return column if isinstance(column, np.ndarray) else label_array(rows_of(column))
+        return labels_at(self._names[2], self.meta.tag, indices, self._readers.get().read)

@@ -15,8 +15,8 @@ from datastack_fs.iterators.columnar import (
     ColumnarDatasetIterator,
     Names,
     check_triple,
-    constant,
     contents_of,
+    labels_at,
     names_in,
     triple,
 )
@@ -84,12 +84,10 @@ class NamedArraysDatasetIterator(ColumnarDatasetIterator):
         return triple(self.meta, self._names, columns, len(indices))
 
     def _targets(self, indices: IndexArray) -> npt.NDArray[Any]:
-        target = self._names[1]
-        if target is None:
-            return constant(None, len(indices))
-        if isinstance(target, str):
-            return self._columns[target].labels(indices)
-        return super()._targets(indices)
+        return labels_at(self._names[1], None, indices, self._read_arrays)
+
+    def _tags(self, indices: IndexArray) -> npt.NDArray[Any]:
+        return labels_at(self._names[2], self.meta.tag, indices, self._read_arrays)
 
     def _contents(self) -> tuple[str | None, ...] | None:
         return contents_of(self.meta, self._names, {name: array.contents() for name, array in self._columns.items()})

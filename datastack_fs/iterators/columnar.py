@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -80,6 +80,25 @@ def arranged(names: Names | None, columns: Mapping[str, Any], otherwise: npt.NDA
     if isinstance(names, Mapping):
         return {key: columns[name] for key, name in names.items()}
     return tuple(columns[name] for name in names)
+
+
+def labels_at(
+    names: Names | None,
+    otherwise: Any,
+    indices: IndexArray,
+    read: Callable[[Sequence[str], IndexArray], Mapping[str, Any]],
+) -> npt.NDArray[Any]:
+    """The labels of one position, of whose columns alone ``read`` is asked.
+
+    Examples:
+        >>> read = lambda names, indices: {name: indices * 2 for name in names}
+        >>> labels_at(["a", "b"], None, np.array([3, 1]), read).tolist()
+        [(np.int64(6), np.int64(6)), (np.int64(2), np.int64(2))]
+    """
+    if names is None:
+        return constant(otherwise, len(indices))
+    column = arranged(names, read(list(dict.fromkeys(names_in(names))), indices), np.empty(0))
+    return column if isinstance(column, np.ndarray) else label_array(rows_of(column))
 
 
 def triple(

@@ -15,8 +15,8 @@ from datastack_fs.iterators.columnar import (
     ColumnarDatasetIterator,
     Names,
     check_triple,
-    constant,
     contents_of,
+    labels_at,
     names_in,
     triple,
 )
@@ -116,19 +116,10 @@ class TabularDatasetIterator(ColumnarDatasetIterator):
         return triple(self.meta, (_VECTOR, *self._names[1:]), vectors, len(indices))
 
     def _targets(self, indices: IndexArray) -> npt.NDArray[Any]:
-        target = self._names[1]
-        if target is None:
-            return constant(None, len(indices))
-        columns = self._read_columns(names_in(target), indices)
-        if isinstance(target, str):
-            return columns[target]
-        return super()._targets(indices)
+        return labels_at(self._names[1], None, indices, self._read_columns)
 
     def _tags(self, indices: IndexArray) -> npt.NDArray[Any]:
-        tag = self._names[2]
-        if tag is None:
-            return constant(self.meta.tag, len(indices))
-        return self._read_columns((tag,), indices)[tag] if isinstance(tag, str) else super()._tags(indices)
+        return labels_at(self._names[2], self.meta.tag, indices, self._read_columns)
 
     def _contents(self) -> tuple[str | None, ...] | None:
         return contents_of(self.meta, self._names, {})

@@ -110,3 +110,16 @@ def test_an_idx_file_that_goes_on_is_refused():
     for content in (idx.saved(IMAGES) + b"x", gzip.compress(idx.saved(IMAGES) + b"x")):
         with pytest.raises(DatasetFileCorruptError):
             every_sample(content, "idx")
+
+
+def test_labels_of_several_arrays_read_these_alone():
+    store = CountingStore("npz-several-labels")
+    stream = io.BytesIO()
+    np.savez(stream, images=np.zeros((10, 100_000)), a=LABELS, b=LABELS)
+    stored(store, a=stream.getvalue())
+    options = {"sample": "images", "target": ["a", "b"], "tag": {"x": "b"}}
+    iterator = open_dataset("a", storage=store, format="npz", **options)
+    store.requests.clear()
+    assert iterator.targets().tolist() == [(label, label) for label in LABELS]
+    assert iterator.tags().tolist() == [{"x": label} for label in LABELS]
+    assert store.fetched < 10_000
