@@ -55,12 +55,6 @@ def expected_birds():
     return [(images[i], labels[i], f"site {i}") for i in range(LENGTH)]
 
 
-@pytest.fixture(params=["file", "memory"])
-def local_store(request, tmp_path):
-    """A store whose files are read by path, and one whose files are read through Python."""
-    return FileStorageConnector(tmp_path) if request.param == "file" else MemoryStorageConnector(request.node.nodeid)
-
-
 @pytest.fixture
 def memory(request):
     return MemoryStorageConnector(request.node.nodeid)
