@@ -21,6 +21,7 @@ from datastack_fs.formats.hdf5_file import HDF5File
 from datastack_fs.formats.hdf5_mapped import mapped_rows
 from datastack_fs.testing.iterators import assert_same
 from datastack_fs.testing.processes import in_child
+from harness.children import first_columns
 
 DTYPES = {
     "u1": np.dtype("u1"),
@@ -231,10 +232,6 @@ def test_threads_and_children_read_the_same(birds):
         assert list(pool.map(read, range(8))) == [None] * 8
     for method in ("fork", "spawn"):
         assert_same(in_child(method, first_columns, iterator), np.arange(0, 60, 3))
-
-
-def first_columns(iterator):
-    return iterator.take(range(20))[0][:, 0]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts maps and descriptors in /proc")

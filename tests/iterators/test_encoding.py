@@ -15,6 +15,7 @@ from datastack_fs.errors import DatasetFileCorruptError
 from datastack_fs.iterators import DatasetMeta, SequenceDatasetIterator, chunks
 from datastack_fs.iterators.encoding import Encoding, MinMax, OneHot, Ordinal, Standard, fit_encoding
 from datastack_fs.testing import DatasetIteratorTests
+from harness.encoders import Largest
 from harness.leaves import RecordingLeaf
 
 SPECIES = ["owl", "wren", "owl", "kite", "wren", "wren"]
@@ -65,13 +66,6 @@ class TestEncodedArrays(DatasetIteratorTests):
             )
             for n in range(11)[::-1]
         ]
-
-
-class Largest:
-    """A transformer of one's own; those of scikit-learn, whose import takes seconds in each child, are below."""
-
-    def transform(self, column):
-        return column.max(axis=1, keepdims=True)
 
 
 class TestEncodedByATransformer(DatasetIteratorTests):
