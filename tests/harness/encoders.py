@@ -2,7 +2,7 @@
 
 
 class Largest:
-    """A transformer of one's own; those of scikit-learn, whose import takes seconds in each child, are below."""
+    """A transformer of one's own; importing scikit-learn takes seconds in each child."""
 
     def transform(self, column):
         return column.max(axis=1, keepdims=True)
