@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import os
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final, TypeVar
@@ -24,17 +25,38 @@ os.register_at_fork(after_in_child=fsspec.asyn.reset_lock)
 def run_on_loop(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> T:
     """Runs a coroutine on the loop of another thread, and waits for it.
 
-    ``fsspec.asyn.sync`` leaves the coroutine running when the waiting thread is interrupted; here it is cancelled.
+    When the waiting thread is interrupted, at whatever moment, the coroutine is cancelled: ``fsspec.asyn.sync`` leaves
+    it running, and ``asyncio.run_coroutine_threadsafe`` does when the interrupt comes before it returns.
     """
+    done: concurrent.futures.Future[T] = concurrent.futures.Future()
+    tasks: list[asyncio.Task[T]] = []
+
+    def start() -> None:
+        tasks.append(loop.create_task(coroutine))
+        tasks[0].add_done_callback(finish)
+
+    def finish(task: asyncio.Task[T]) -> None:
+        if task.cancelled():
+            done.cancel()
+        elif error := task.exception():
+            done.set_exception(error)
+        else:
+            done.set_result(task.result())
+
+    def stop() -> None:
+        if tasks:
+            tasks[0].cancel()
+        else:  # the interrupt came before the loop was told of it
+            coroutine.close()
+
     try:
-        future = asyncio.run_coroutine_threadsafe(coroutine, loop)
-    except RuntimeError:  # the loop is closed; an interrupt instead may come when the loop has the coroutine already
-        coroutine.close()
-        raise
-    try:
-        return future.result()
+        loop.call_soon_threadsafe(start)
+        return done.result()
     except BaseException:
-        future.cancel()
+        if loop.is_closed():
+            coroutine.close()
+        elif not done.done():
+            loop.call_soon_threadsafe(stop)
         raise
 
 

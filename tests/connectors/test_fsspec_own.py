@@ -490,3 +490,30 @@ def test_an_interrupted_wait_ends_the_coroutine():
     with pytest.raises(KeyboardInterrupt):
         run_on_loop(fsspec.asyn.get_loop(), wait_for_ever())
     assert ended.wait(10)
+
+
+@pytest.mark.parametrize("is_begun", [True, False])
+def test_an_interrupt_while_the_loop_is_told_leaves_no_task(is_begun):
+    loop = fsspec.asyn.get_loop()
+    coroutine = asyncio.Event().wait()
+
+    class Interrupted:
+        """The loop, but the first call to it is interrupted: after it was told, or before."""
+
+        told = 0
+
+        def call_soon_threadsafe(self, callback):
+            self.told += 1
+            if is_begun or self.told > 1:
+                loop.call_soon_threadsafe(callback)
+            if self.told == 1:
+                raise KeyboardInterrupt
+
+        def __getattr__(self, name):
+            return getattr(loop, name)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_on_loop(Interrupted(), coroutine)
+    for _ in range(4):  # the cancelling takes a few turns of the loop
+        asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop).result()
+    assert coroutine.cr_frame is None, "it has been cancelled, or was never begun"
