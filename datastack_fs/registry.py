@@ -103,7 +103,7 @@ _BUILT_IN_MARKS = {
         tuple(bytes([0, 0, code, axes]) for code in (8, 9, 11, 12, 13, 14) for axes in range(1, 5)),
     ),
     # Feather is Arrow's file format; of its first version, what is wrong with it is said.
-    "arrow": _Marks((".arrow", ".feather", ".ipc"), (b"ARROW1", b"FEA1")),
+    "arrow": _Marks((".arrow", ".arrows", ".feather", ".ipc"), (b"ARROW1", b"FEA1")),
     # A workbook is a zip file; of an older one (OLE2), what is wrong with it is said.
     "excel": _Marks((".xlsx", ".xlsm", ".xls"), (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",)),
     "torch": _Marks((".pt", ".pth"), ()),

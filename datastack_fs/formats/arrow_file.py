@@ -38,9 +38,10 @@ class ArrowBatches(RowGroups):
         self._readers: OrderedDict[tuple[str, ...], pa.RecordBatchFileReader] = OrderedDict()
         self._checked: set[tuple[int, str]] = set()
         self._dictionaries: list[tuple[Range, bytes]] | None = None
-        self._fetched_file = FetchedFile(footer.connector, footer.info)
+        self._fetched_file = FetchedFile(footer.connector, footer.info, footer.end + len(footer.content))
         resource = footer.connector.get_resource(footer.info.identifier, info=footer.info)
-        self._map = None if resource.local_path is None else PinnedFile.of(resource)
+        # The footer of a stream is no part of its file, so there is nothing that could be mapped as a whole.
+        self._map = None if resource.local_path is None or footer.is_stream else PinnedFile.of(resource)
         with self._reading():
             self._put([], [], [])
             self._schema = pa.ipc.open_file(self._open_source()).schema
@@ -69,8 +70,8 @@ class ArrowBatches(RowGroups):
         return pa.PythonFile(self._fetched_file, mode="r")
 
     def _put(self, known: Sequence[tuple[Range, bytes]], ranges: Sequence[Range], answers: Sequence[bytes]) -> None:
-        size, content = self._footer.info.size, self._footer.content
-        known = [*known, ((size - len(content), size), content)]
+        end, content = self._footer.end, self._footer.content
+        known = [*known, ((end, end + len(content)), content)]
         self._fetched_file.put([*(place for place, _ in known), *ranges], [*(found for _, found in known), *answers])
 
     def _places_by_name(self) -> dict[str, tuple[int, range]] | None:

@@ -9,7 +9,10 @@ from functools import cached_property
 from typing import Any, Final, NamedTuple
 
 from datastack_fs.errors import DatasetFileCorruptError
+from datastack_fs.formats.arrow_stream import BLOCK, CONTINUED, HEADER, HEADER_TYPE, RECORD_BATCH, footer_of_stream
 from datastack_fs.formats.flatbuffer import FlatTable
+from datastack_fs.formats.kept_index import KEPT_FROM
+from datastack_fs.index_cache import IndexCache, IndexKey
 from datastack_fs.resource import Range, ResourceInfo, ResourceOpener, StreamedResource
 
 CARRIED_BYTES: Final = 256 << 10
@@ -18,14 +21,11 @@ CARRIED_BYTES: Final = 256 << 10
 MAGIC: Final = b"ARROW1"
 _END_BYTES: Final = 4 + len(MAGIC)
 _TAIL_BYTES: Final = 64 << 10
-_CONTINUED: Final = b"\xff" * 4
 _FEATHER_1: Final = b"FEA1"
+_STREAM_KIND: Final = "arrow-stream-1"
 
 _DICTIONARIES, _BATCHES = 2, 3  # fields of Footer
-_HEADER_TYPE, _HEADER = 1, 2  # of Message
 _LENGTH, _NODES, _BUFFERS, _COMPRESSION = 0, 1, 2, 3  # of RecordBatch
-_RECORD_BATCH: Final = 3
-_BLOCK: Final = "<qi4xq"  # offset, length of the metadata, length of the body
 _PAIR: Final = "<qq"
 
 
@@ -56,7 +56,10 @@ class Batch(NamedTuple):
 
 
 class ArrowFooter:
-    """The metadata of an Arrow IPC file. It pickles as the file's address and version, and its bytes if they are few.
+    """The metadata of an Arrow IPC file, or stream: its footer, real or made of the headers of a stream's messages.
+
+    It pickles as the file's address and version, and its bytes if they are few. The footer of a stream is kept in the
+    user's cache folder, by the version of the stream.
 
     Raises:
         DatasetFileCorruptError: it is no whole file of that format.
@@ -67,13 +70,22 @@ class ArrowFooter:
         self.info: ResourceInfo = resource.info
         self.what = f"{resource.identifier} in {resource.connector.url}"
         resource.seek(0)
-        self._check_start(resource.read(len(MAGIC)))
+        start = resource.read(len(MAGIC))
+        self.is_stream = start.startswith(CONTINUED)
+        """Whether the file ends without the footer."""
+        if not self.is_stream:
+            self._check_start(start)
         self._kept: tuple[bytes, list[bytes]] | None = None
 
     @property
     def content(self) -> bytes:
         """The footer, with its length and the magic bytes after it."""
         return self._messages[0]
+
+    @property
+    def end(self) -> int:
+        """Where the data ends, and the footer begins."""
+        return self.info.size if self.is_stream else self.info.size - len(self.content)
 
     @cached_property
     def dictionaries(self) -> list[Block]:
@@ -101,6 +113,9 @@ class ArrowFooter:
         return self._kept
 
     def _footer(self) -> bytes:
+        if self.is_stream:
+            footer = self._footer_of_stream()
+            return footer + len(footer).to_bytes(4, "little") + MAGIC
         size = self.info.size
         (tail,) = self._bytes([(max(0, size - _TAIL_BYTES), size)])
         length = int.from_bytes(tail[-_END_BYTES : -len(MAGIC)], "little", signed=True) + _END_BYTES
@@ -111,41 +126,48 @@ class ArrowFooter:
             )
         return tail[-length:] if length <= len(tail) else self._bytes([(size - length, size)])[0]
 
+    def _footer_of_stream(self) -> bytes:
+        key, cache = IndexKey(self.connector.url, self.info, _STREAM_KIND), IndexCache()
+        known = cache.load(key) if self.info.size >= KEPT_FROM else None
+        if known is not None:
+            return bytes(known)
+        with self.connector.get_resource(self.info.identifier, info=self.info) as resource:
+            footer = footer_of_stream(resource, self.what)
+        if self.info.size >= KEPT_FROM:
+            cache.store(key, [footer])
+        return footer
+
     def _check_start(self, start: bytes) -> None:
         if start == MAGIC:
             return
         if start.startswith(_FEATHER_1):
-            hint = "is of Feather's first version: pyarrow.feather.write_feather(pyarrow.feather.read_table(old), new)"
-        elif start.startswith(_CONTINUED):
-            hint = (
-                "is an Arrow stream, which has no index: with pyarrow.ipc.open_stream(old) as stream, "
-                "pyarrow.ipc.new_file(new, stream.schema) as file: file.write_table(stream.read_all())"
+            raise DatasetFileCorruptError(
+                f"{self.what} is of Feather's first version: "
+                "pyarrow.feather.write_feather(pyarrow.feather.read_table(old), new) writes one that can be read"
             )
-        else:
-            raise DatasetFileCorruptError(f"{self.what} is no Arrow file: it begins with {start!r}, not with {MAGIC!r}")
-        raise DatasetFileCorruptError(f"{self.what} {hint} writes one that can be read")
+        raise DatasetFileCorruptError(f"{self.what} is no Arrow file: it begins with {start!r}, not with {MAGIC!r}")
 
     def _blocks(self, field: int) -> list[Block]:
-        end = self.info.size - len(self.content)
+        least = 0 if self.is_stream else len(MAGIC)
         try:
-            found = FlatTable(self.content[:-_END_BYTES]).structs(field, _BLOCK)
+            found = FlatTable(self.content[:-_END_BYTES]).structs(field, BLOCK)
         except ValueError as error:
             raise DatasetFileCorruptError(f"{self.what} has a footer that is none of Arrow: {error}") from error
         blocks = [Block(start, start + metadata, start + metadata + body) for start, metadata, body in found]
         for start, middle, stop in blocks:
-            if not len(MAGIC) <= start < middle <= stop <= end:
+            if not least <= start < middle <= stop <= self.end:
                 raise DatasetFileCorruptError(
-                    f"{self.what} has a message at the bytes {start:,} to {stop:,}, and data ends at {end:,}"
+                    f"{self.what} has a message at the bytes {start:,} to {stop:,}, and data ends at {self.end:,}"
                 )
         return blocks
 
     def _batch(self, number: int, block: Block, message: bytes) -> Batch:
         what = f"{self.what}: record batch {number} at byte {block.start:,}"
         try:
-            start = 8 if message.startswith(_CONTINUED) else 4  # without before version 0.15
+            start = 8 if message.startswith(CONTINUED) else 4  # without before version 0.15
             table = FlatTable(message[start:])
-            header = table.table(_HEADER)
-            if header is None or table.number(_HEADER_TYPE, "<B") != _RECORD_BATCH:
+            header = table.table(HEADER)
+            if header is None or table.number(HEADER_TYPE, "<B") != RECORD_BATCH:
                 raise ValueError("another message stands there")
             batch = Batch(
                 block,
@@ -170,4 +192,5 @@ class ArrowFooter:
         kept = self._kept
         if kept is not None and len(kept[0]) + sum(map(len, kept[1])) > CARRIED_BYTES:
             kept = None
-        return {"connector": self.connector, "info": self.info, "what": self.what, "_kept": kept}
+        names = ("connector", "info", "what", "is_stream")
+        return {**{name: getattr(self, name) for name in names}, "_kept": kept}

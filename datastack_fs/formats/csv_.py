@@ -53,12 +53,10 @@ class CSVDatasetIterator(TabularDatasetIterator):
 
     Args:
         resource: the file. It may be closed afterwards.
-        sample: a column, a list of them (samples are tuples) or a mapping (they are mappings); without, a mapping of
-            all columns but target and tag.
-        target: the same for the target; without sample and target, the first of the columns ``targets labels target
-            label y Y`` that there is.
-        tag: the same for the tag; without, every tag is that of ``meta``.
-        vector: give the columns of a sample, which must be numbers, as one array.
+        sample: the columns of the sample; it, ``target``, ``tag`` and ``vector`` are as in ``TabularDatasetIterator``.
+        target: those of the target.
+        tag: those of the tag.
+        vector: give the columns of a sample as one array.
         meta: what is known about it.
         delimiter: between fields; without, a tab for ``.tsv``, else that of ``, tab ; |`` of which the first line has
             most.

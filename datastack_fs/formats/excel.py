@@ -45,12 +45,10 @@ class ExcelDatasetIterator(TabularDatasetIterator):
         skip: rows at the top that are passed over.
         missing: texts that stand for a missing value. Without, in columns that otherwise have no text, those are
             ``NA N/A NaN nan null NULL``.
-        sample: a column; several, which make a tuple; or a mapping of new names to columns, which makes a mapping.
-            Without, a mapping of all columns but target and tag.
-        target: the same for the target. Without sample and target, the target is the first of the columns ``targets
-            labels target label y Y`` that there is; with ``sample`` alone, every target is None.
-        tag: the same for the tag; without, every tag is that of ``meta``.
-        vector: give the columns of a sample, which must be numbers, as one array of shape ``(columns,)``.
+        sample: the columns of the sample; it, ``target``, ``tag`` and ``vector`` are as in ``TabularDatasetIterator``.
+        target: those of the target.
+        tag: those of the tag.
+        vector: give the columns of a sample as one array.
         meta: what is known about it.
         max_bytes: the most that the workbook may unpack to.
 

@@ -15,6 +15,11 @@ class FetchedFile:
 
     It copies nothing: a read within one range is a view of it. It belongs to one thread.
 
+    Args:
+        connector: the store.
+        info: the version of the resource.
+        size: of the file; larger than the resource if what is put goes on behind its end.
+
     Examples:
         >>> from datastack_fs.connectors.memory import MemoryStorageConnector
         >>> connector = MemoryStorageConnector("fetched-file-example")
@@ -26,8 +31,9 @@ class FetchedFile:
 
     closed = False
 
-    def __init__(self, connector: ResourceOpener, info: ResourceInfo) -> None:
+    def __init__(self, connector: ResourceOpener, info: ResourceInfo, size: int | None = None) -> None:
         self._connector, self._info = connector, info
+        self._size = info.size if size is None else size
         self._position = 0
         self._starts: list[int] = []
         self._pieces: list[memoryview] = []
@@ -40,7 +46,7 @@ class FetchedFile:
 
     def read(self, size: int = -1) -> memoryview | bytes:  # noqa: D102
         start = self._position
-        stop = self._info.size if size < 0 else min(start + size, self._info.size)
+        stop = self._size if size < 0 else min(start + size, self._size)
         if start >= stop:
             return b""
         self._position = stop
@@ -53,7 +59,7 @@ class FetchedFile:
         return answer
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:  # noqa: D102
-        self._position = resolve_seek(offset, whence, self._position, self._info.size)
+        self._position = resolve_seek(offset, whence, self._position, self._size)
         return self._position
 
     def tell(self) -> int:  # noqa: D102

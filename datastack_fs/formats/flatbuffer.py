@@ -22,8 +22,9 @@ class FlatTable:
 
     def __init__(self, content: bytes, place: int | None = None) -> None:
         self._content = content
-        self._place = self._follow(0) if place is None else place
-        self._fields = self._place - self._number("<i", self._place)
+        self.place = self._follow(0) if place is None else place
+        """Where it begins."""
+        self._fields = self.place - self._number("<i", self.place)
         self._size = self._number("<H", self._fields)
 
     def number(self, field: int, kind: str, otherwise: int = 0) -> int:
@@ -53,7 +54,7 @@ class FlatTable:
         if slot + 2 > self._size:
             return None
         offset = self._number("<H", self._fields + slot)
-        return self._place + offset if offset else None
+        return self.place + offset if offset else None
 
     def _follow(self, place: int) -> int:
         return place + self._number("<I", place)

@@ -68,7 +68,8 @@ class ParquetGroups(RowGroups):
         return leaves
 
     def _chunk(self, group: int, leaf: int) -> Chunk:
-        return self._footer.chunk(group, leaf, nested=self._columns.column(leaf).max_repetition_level > 0)
+        column = self._columns.column(leaf)
+        return self._footer.chunk(group, leaf, column.path, nested=column.max_repetition_level > 0)
 
     def _ranges(self, group: int, names: Sequence[str]) -> list[Range]:
         return [self._chunk(group, leaf).place for name in names for leaf in self._leaves[name]]

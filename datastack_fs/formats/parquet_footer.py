@@ -21,7 +21,7 @@ _END_BYTES: Final = 8
 _PADDING: Final = 100  # writers before parquet-mr 1.2.9 forgot the header of the dictionary: PARQUET-816
 
 # Numbers of fields: https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift
-_ROWS, _GROUPS, _CREATED_BY, _ENCRYPTION = 3, 4, 6, 8
+_ROWS, _GROUPS, _CREATED_BY = 3, 4, 6
 _CHUNKS, _GROUP_ROWS = 1, 3
 _FILE_PATH, _CHUNK, _CRYPTO, _ENCRYPTED_CHUNK = 1, 3, 8, 9
 _VALUES, _SIZE, _DATA_PAGE, _DICTIONARY_PAGE, _STATISTICS = 5, 7, 9, 11, 12
@@ -29,7 +29,6 @@ _NULLS: Final = 3
 _WANTED: Final[dict[int, Any]] = {
     _ROWS: None,
     _CREATED_BY: None,
-    _ENCRYPTION: {},
     _GROUPS: [
         {
             _GROUP_ROWS: None,
@@ -103,21 +102,25 @@ class ParquetFooter:
                     f"{self.what}: row group {number} has {found} columns, and the schema {columns}"
                 )
 
-    def chunk(self, group: int, leaf: int, *, nested: bool) -> Chunk:
+    def chunk(self, group: int, leaf: int, name: str, *, nested: bool) -> Chunk:
         """Where a column of a row group lies, and what the footer says of it.
 
         Args:
             group: number of the row group.
             leaf: number of the column, where each field of a struct is one of its own.
+            name: of the column, for messages.
             nested: whether a row may have several values, or none.
         """
-        what = f"{self.what}: column {leaf} of row group {group}"
+        what = f"{self.what}: column {name!r} of row group {group}"
         found = self._groups[group][_CHUNKS][leaf]
         fields = found.get(_CHUNK, {})
         if found.get(_FILE_PATH):
             raise DatasetFileCorruptError(f"{what} lies in another file, which is not read: {found[_FILE_PATH]!r:.80}")
         if _CRYPTO in found or _ENCRYPTED_CHUNK in found:
-            raise self._encrypted(what)
+            raise DatasetFileCorruptError(
+                f"{what} is encrypted, and there is no way to give a key here: leave it out, sample=[…] names the "
+                "others, or decrypt the file first"
+            )
         if not fields.keys() >= {_VALUES, _SIZE, _DATA_PAGE}:
             raise DatasetFileCorruptError(f"{what} has no place in the footer")
         rows, values = self.lengths[group], fields[_VALUES]
@@ -137,12 +140,9 @@ class ParquetFooter:
     @cached_property
     def _fields(self) -> dict[int, Any]:
         try:
-            fields = read_struct(self.content[:-_END_BYTES], _WANTED)
+            return read_struct(self.content[:-_END_BYTES], _WANTED)
         except ValueError as error:
             raise DatasetFileCorruptError(f"{self.what} has a footer that is none of Parquet: {error}") from error
-        if _ENCRYPTION in fields:
-            raise self._encrypted(self.what)
-        return fields
 
     @property
     def _groups(self) -> list[dict[int, Any]]:
@@ -153,15 +153,14 @@ class ParquetFooter:
     def _padding(self) -> int:
         return _PADDING if self._fields.get(_CREATED_BY, b"").startswith(b"parquet-mr") else 0
 
-    def _encrypted(self, what: str) -> DatasetFileCorruptError:
-        return DatasetFileCorruptError(f"{what} is encrypted: decrypt it first, there is no way to give a key here")
-
     def _fetched(self) -> bytes:
         size = self.info.size
         tail = self._bytes(max(0, size - TAIL_BYTES), size)
         magic = tail[-len(MAGIC) :]
         if magic == _ENCRYPTED:
-            raise self._encrypted(self.what)
+            raise DatasetFileCorruptError(
+                f"{self.what} is encrypted: decrypt it first, there is no way to give a key here"
+            )
         length = int.from_bytes(tail[-_END_BYTES : -len(MAGIC)], "little") + _END_BYTES
         if magic != MAGIC or length + len(MAGIC) > size:
             raise DatasetFileCorruptError(

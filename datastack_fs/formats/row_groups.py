@@ -1,4 +1,4 @@
-"""Tables that lie in groups of rows, which can only be decoded as a whole: Parquet's row groups, Arrow's batches."""
+"""Groups of rows that can only be decoded as a whole, Parquet's row groups and Arrow's batches: fetched and kept."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import copy
 import threading
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from pathlib import PurePosixPath
 from typing import Any, Final
 
 import numpy as np
@@ -16,15 +15,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from datastack_fs.formats.arrow_columns import numpy_column
-from datastack_fs.iterators.base import DatasetMeta
-from datastack_fs.iterators.columnar import Names
 from datastack_fs.iterators.indices import IndexArray
-from datastack_fs.iterators.tabular import TabularDatasetIterator
-from datastack_fs.processes import PerProcess
-from datastack_fs.resource import Range, ResourceInfo, ResourceOpener, StreamedResource
-
-CACHE_BYTES: Final = 256 << 20
-"""Most that is kept of decoded groups; the last one is kept whatever its size."""
+from datastack_fs.resource import Range, ResourceInfo, ResourceOpener
 
 FETCH_BYTES: Final = 32 << 20
 """Most that is fetched at once, unless a single group needs more."""
@@ -143,43 +135,12 @@ class RowGroups(ABC):
     def _keep(self, group: int, columns: Group) -> None:
         for name, column in columns.items():
             _, before = self._cache.pop((group, name), (None, 0))
-            self._cache[group, name] = column, column.nbytes
-            self._cached_bytes += column.nbytes - before
+            size = column.get_total_buffer_size()
+            self._cache[group, name] = column, size
+            self._cached_bytes += size - before
         while self._cached_bytes > self._cache_bytes and next(iter(self._cache))[0] != group:
             _, (_, size) = self._cache.popitem(last=False)
             self._cached_bytes -= size
-
-
-class RowGroupsDatasetIterator(TabularDatasetIterator):
-    """A table in groups of rows as samples; see ``TabularDatasetIterator`` for the names.
-
-    Args:
-        resource: the file.
-        open_groups: makes the groups of a process; it must pickle.
-    """
-
-    def __init__(
-        self,
-        resource: StreamedResource,
-        open_groups: Callable[[], RowGroups],
-        *,
-        sample: Names | None,
-        target: Names | None,
-        tag: Names | None,
-        vector: bool,
-        meta: DatasetMeta | None,
-    ) -> None:
-        self._groups = PerProcess(open_groups)
-        groups = self._groups.get()
-        self._length = len(groups)
-        meta = meta or DatasetMeta(resource.identifier, PurePosixPath(resource.identifier).stem)
-        super().__init__(groups.schema.names, meta, sample=sample, target=target, tag=tag, vector=vector)
-
-    def __len__(self) -> int:
-        return self._length
-
-    def _read_columns(self, names: Sequence[str], indices: IndexArray) -> Mapping[str, npt.NDArray[Any]]:
-        return self._groups.get().read(names, indices)
 
 
 def _kept_type(kind: pa.DataType) -> pa.DataType:

@@ -27,12 +27,10 @@ class DataFrameDatasetIterator(TabularDatasetIterator):
 
     Args:
         frame: the frame; column names that are no text are taken as text.
-        sample: a column; several, which make a tuple; or a mapping of new names to columns, which makes a mapping.
-            Without, a mapping of all columns but target and tag.
-        target: the same for the target. Without sample and target, the target is the first of the columns ``targets
-            labels target label y Y`` that there is; with ``sample`` alone, every target is None.
-        tag: the same for the tag; without, every tag is that of ``meta``.
-        vector: give the columns of a sample, which must be numbers, as one array of shape ``(columns,)``.
+        sample: the columns of the sample; it, ``target``, ``tag`` and ``vector`` are as in ``TabularDatasetIterator``.
+        target: those of the target.
+        tag: those of the tag.
+        vector: give the columns of a sample as one array.
         index_as: the name of a column that the frame's index becomes; without, the index is left out.
         meta: what is known about it.
 

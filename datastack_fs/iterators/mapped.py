@@ -63,5 +63,6 @@ class MappedDatasetIterator(DerivedDatasetIterator[tuple[Any, ...]]):
         return (*columns[:place], mapped, *columns[place + 1 :])
 
     def _details(self) -> str:
-        name = getattr(self._function, "__qualname__", None) or type(self._function).__name__
+        function = self._function
+        name = getattr(function, "__qualname__", None) or getattr(function, "__name__", type(function).__name__)
         return f"{super()._details()}, by {name}{' on columns' if self._columns else ''}"

@@ -47,7 +47,8 @@ class TabularDatasetIterator(ColumnarDatasetIterator):
         vector: give the columns of a sample, which must be numbers, as one array of shape ``(columns,)``.
 
     Raises:
-        DatasetNotFoundError: there is no column of that name; the message lists those that there are.
+        DatasetNotFoundError: there is no column of that name, or none is left for the sample; the message lists those
+            that there are.
     """
 
     def __init__(
@@ -74,6 +75,11 @@ class TabularDatasetIterator(ColumnarDatasetIterator):
         if sample is None:
             taken = {*names_in(target), *names_in(tag)}
             sample = {name: name for name in self._column_names if name not in taken}
+            if not sample:
+                raise DatasetNotFoundError(
+                    f"no column of {meta.identifier} is left for the sample: it has {self._listing()}, and target and "
+                    "tag take these; say sample=… (with it alone, there is no target)"
+                )
         self._names: tuple[Names | None, ...] = (sample, target, tag)
         self._vector = vector
 

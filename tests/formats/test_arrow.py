@@ -97,6 +97,46 @@ def test_a_local_file_is_mapped_and_noticed_when_it_changes(tmp_path, compressio
         iterator.take([20_000])
 
 
+# Streams, which have no footer.
+
+
+def stream_of(tables, **options):
+    stream = io.BytesIO()
+    with pa.ipc.new_stream(stream, tables[0].schema, options=pa.ipc.IpcWriteOptions(**options)) as writer:
+        for table in tables:
+            writer.write_table(table)
+    return stream.getvalue()
+
+
+def test_a_stream_is_read_by_its_headers_and_then_like_a_file():
+    tables = [WIDE.slice(start, 20_000) for start in (0, 20_000)]
+    store = CountingStore("arrow-stream")
+    iterator = opened(stream_of(tables), store, sample="a", target="label")
+    assert store.fetched < 0.5 * WIDE.nbytes  # 64 KiB around the headers of two batches
+    store.requests.clear()
+    samples, _, _ = iterator.take([35_000, 3])
+    assert samples.tolist() == WIDE["a"].take([35_000, 3]).to_pylist()
+    assert len(store.requests) == 1
+    assert store.fetched < 1.1 * 2 * ROWS * 8
+
+
+def test_the_headers_of_a_stream_are_read_once():
+    content = stream_of([WIDE.slice(start, 10_000) for start in range(0, ROWS, 10_000)] * 2)
+    store = CountingStore("arrow-stream-twice")
+    opened(content, store)
+    assert len(store.requests) > 4
+    store.requests.clear()
+    ArrowDatasetIterator(store.get_resource("a.arrow"))
+    assert len(store.requests) == 2  # the first bytes, and the headers of the batches
+
+
+def test_dictionaries_of_a_stream_may_grow():
+    first = pa.table({"x": pa.DictionaryArray.from_arrays(pa.array([0]), ["a"])})
+    second = pa.table({"x": pa.DictionaryArray.from_arrays(pa.array([1, 0]), ["a", "b"])})
+    iterator = opened(stream_of([first, second], emit_dictionary_deltas=True), sample="x")
+    assert [sample for sample, _, _ in iterator] == ["a", "b", "a"]
+
+
 TYPES = {
     "views": pa.array(["a", None, "a text that is too long to lie in its view"], pa.string_view()),
     "unions": pa.UnionArray.from_sparse(pa.array([0, 0, 0], pa.int8()), [pa.array([1, 2, 3])]),
@@ -181,14 +221,18 @@ def test_text_that_is_none_is_noticed():
         opened(content.replace(b"owlwren", b"owl\xffren"), sample="x").take([0])
 
 
-def test_the_first_feather_and_streams_say_how_to_convert():
+def test_the_first_feather_says_how_to_convert_it():
     with pytest.raises(DatasetFileCorruptError, match=r"write_feather\(pyarrow\.feather\.read_table\(old\), new\)"):
         opened(b"FEA1" + bytes(60) + b"FEA1")
-    stream = io.BytesIO()
-    with pa.ipc.new_stream(stream, WIDE.schema) as writer:
-        writer.write_table(WIDE.slice(0, 3))
-    with pytest.raises(DatasetFileCorruptError, match=r"is an Arrow stream, .*new_file"):
-        opened(stream.getvalue())
+
+
+def test_a_stream_that_is_cut_off_or_exchanges_a_dictionary_says_so():
+    content = stream_of([WIDE.slice(0, 3), WIDE.slice(3, 3)])
+    with pytest.raises(DatasetFileCorruptError, match=r"stream that is cut off: no .* at byte 840 of 840"):
+        opened(content[:-8])
+    changing = [pa.table({"x": pa.array(each).dictionary_encode()}) for each in (["a", "b"], ["b", "a"])]
+    with pytest.raises(DatasetFileCorruptError, match=r"exchanges a dictionary at byte \d+, .*unify_dictionaries"):
+        opened(stream_of(changing))
 
 
 def test_a_length_that_columns_have_not_is_refused():

@@ -74,3 +74,9 @@ def test_columns_that_are_not_there_or_twice():
         Table(target="wings")
     with pytest.raises(DatasetFileCorruptError, match="several columns 'a'"):
         TabularDatasetIterator.__init__(Table(), ["a", "b", "a"], META)
+
+
+def test_a_table_of_nothing_but_labels_says_that_no_sample_is_left():
+    with pytest.raises(DatasetNotFoundError, match=r"no column of birds\.table is left for the sample: it has 'label'"):
+        Table({"label": np.arange(3)})
+    assert Table({"label": np.arange(3)}, sample="label")[2] == (2, None, "all")

@@ -1,6 +1,7 @@
 """Arrow IPC files."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -12,8 +13,8 @@ LABELS = np.arange(10) % 3
 
 
 def cases():
-    """Plain columns in several batches, and a compressed file with a dictionary, lists and mappings."""
-    return [plain(), nested()]
+    """Plain columns in several batches; a compressed file with a dictionary, lists and mappings; both as streams."""
+    return [plain(), nested(), streamed(plain(), 3), streamed(nested(), 4)]
 
 
 def plain():
@@ -58,3 +59,14 @@ def saved(table, rows=None, **options):
     with pa.ipc.new_file(stream, table.schema, options=pa.ipc.IpcWriteOptions(**options)) as writer:
         writer.write_table(table, max_chunksize=rows)
     return stream.getvalue()
+
+
+def streamed(case, rows):
+    """The same samples from a stream."""
+    (content,) = case.contents.values()
+    stream = io.BytesIO()
+    table = pa.ipc.open_file(content).read_all()
+    with pa.ipc.new_stream(stream, table.schema) as writer:
+        writer.write_table(table, max_chunksize=rows)
+    contents = {"c.arrows": stream.getvalue()}
+    return replace(case, name=f"{case.name}, streamed", identifier="c.arrows", contents=contents)
