@@ -12,8 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import types
 
-from datastack_fs.iterators.columnar import rows_of
-from datastack_fs.iterators.labels import join_labels
+from datastack_fs.iterators.labels import join_labels, rows_of
 
 _EXACT_IN_FLOAT64: Final = 2**53
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from datastack_fs.formats.stored_array import RowBatch, StoredArray
-from datastack_fs.iterators.indices import IndexArray
+from datastack_fs.formats.stored_array import StoredArray
 
 
 def widened(bits: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
@@ -26,15 +24,5 @@ def widened(bits: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
 class BFloat16Array(StoredArray):
     """The rows of an array whose elements, in the file, are the bits of ``bfloat16`` (of type ``uint16``)."""
 
-    def labels(self, indices: IndexArray) -> npt.NDArray[Any]:
-        """The rows as one new array of float32."""
-        return widened(super().labels(indices))
-
-    def batch(self, indices: IndexArray) -> RowBatch | None:
-        """What to fetch for a batch; None where there is nothing to fetch."""
-        return None if super().batch(indices) is None else _WidenedBatch(self, indices)
-
-
-class _WidenedBatch(RowBatch):
-    def rows(self, answers: Sequence[bytes]) -> npt.NDArray[Any]:
-        return widened(super().rows(answers))
+    def _decoded(self, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return widened(rows)

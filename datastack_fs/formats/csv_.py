@@ -24,9 +24,9 @@ from datastack_fs.formats.text_rows import TextRows, ascending
 from datastack_fs.index_cache import IndexKey
 from datastack_fs.iterators.base import DatasetMeta
 from datastack_fs.iterators.chunks import MAX_SAMPLES
-from datastack_fs.iterators.columnar import Names, rows_of
+from datastack_fs.iterators.columnar import Names
 from datastack_fs.iterators.indices import IndexArray
-from datastack_fs.iterators.labels import pick
+from datastack_fs.iterators.labels import pick, rows_of
 from datastack_fs.iterators.tabular import TabularDatasetIterator
 from datastack_fs.resource import StreamedResource
 

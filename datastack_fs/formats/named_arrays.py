@@ -9,7 +9,6 @@ from typing import Any, Final, TypeVar
 import numpy.typing as npt
 
 from datastack_fs.errors import DatasetFileCorruptError, DatasetNotFoundError
-from datastack_fs.formats.stored_array import StoredArray
 from datastack_fs.iterators.base import DatasetMeta
 from datastack_fs.iterators.columnar import (
     ColumnarDatasetIterator,
@@ -22,8 +21,9 @@ from datastack_fs.iterators.columnar import (
 )
 from datastack_fs.iterators.columns import Column
 from datastack_fs.iterators.indices import IndexArray
+from datastack_fs.iterators.planning import Plan, joint
 from datastack_fs.iterators.tabular import TARGET_NAMES
-from datastack_fs.resource import Range, StreamedResource
+from datastack_fs.resource import StreamedResource
 
 SAMPLE_NAMES: Final = ("samples", "images", "data", "features", "x", "X")
 NamesT = TypeVar("NamesT", str | None, Names | None)
@@ -80,8 +80,14 @@ class NamedArraysDatasetIterator(ColumnarDatasetIterator):
         return self._length
 
     def _take(self, indices: IndexArray) -> tuple[Any, ...]:
-        columns = self._read_arrays(list(self._columns), indices)
-        return triple(self.meta, self._names, columns, len(indices))
+        return self._plan(indices).read()
+
+    def _plan(self, indices: IndexArray) -> Plan[tuple[Any, ...]]:
+        arrays = self._plan_arrays(list(self._columns), indices)
+        return arrays.then(lambda columns: triple(self.meta, self._names, columns, len(indices)))
+
+    def _is_planned(self) -> bool:
+        return any(column.is_planned() for column in self._columns.values())
 
     def _targets(self, indices: IndexArray) -> npt.NDArray[Any]:
         return labels_at(self._names[1], None, indices, self._read_arrays)
@@ -92,18 +98,12 @@ class NamedArraysDatasetIterator(ColumnarDatasetIterator):
     def _contents(self) -> tuple[str | None, ...] | None:
         return contents_of(self.meta, self._names, {name: array.contents() for name, array in self._columns.items()})
 
-    def _read_arrays(self, names: Sequence[str], indices: IndexArray) -> dict[str, npt.NDArray[Any]]:
-        """Rows of several arrays: what must be fetched of the file is fetched in one request."""
-        arrays = {name: self._columns[name] for name in names}
-        batches = {
-            name: batch
-            for name, array in arrays.items()
-            if isinstance(array, StoredArray) and (batch := array.batch(indices)) is not None
-        }
-        ranges: list[Range] = [each for batch in batches.values() for each in batch.ranges]
-        answers = iter(self._connector.get_ranges(self._info.identifier, ranges, info=self._info) if ranges else [])
-        fetched = {name: batch.rows([next(answers) for _ in batch.ranges]) for name, batch in batches.items()}
-        return {name: fetched[name] if name in fetched else array.labels(indices) for name, array in arrays.items()}
+    def _read_arrays(self, names: Sequence[str], indices: IndexArray) -> dict[str, Any]:
+        return self._plan_arrays(names, indices).read()
+
+    def _plan_arrays(self, names: Sequence[str], indices: IndexArray) -> Plan[dict[str, Any]]:
+        plans = [self._columns[name].plan(indices) for name in names]
+        return joint(plans, lambda arrays: dict(zip(names, arrays, strict=True)))
 
 
 def usual_names(

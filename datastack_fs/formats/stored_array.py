@@ -16,6 +16,7 @@ from datastack_fs.formats.local import PinnedFile
 from datastack_fs.iterators.columns import Column, own
 from datastack_fs.iterators.contents import element_type
 from datastack_fs.iterators.indices import IndexArray
+from datastack_fs.iterators.planning import ByteRanges, Plan
 from datastack_fs.processes import PerProcess
 from datastack_fs.resource import Range, ResourceInfo, ResourceOpener, StreamedResource
 
@@ -83,19 +84,31 @@ class StoredArray(Column):
     def labels(self, indices: IndexArray) -> npt.NDArray[Any]:
         """The rows as one new array."""
         if self._row_bytes == 0 or not len(indices):
-            return np.empty((len(indices), *self._shape[1:]), dtype=self._dtype)
+            return self._decoded(np.empty((len(indices), *self._shape[1:]), dtype=self._dtype))
         if self._is_local:
-            return self._mapped().take(indices)
-        batch = RowBatch(self, indices)
-        return batch.rows(self._connector.get_ranges(self._info.identifier, batch.ranges, info=self._info))
+            return self._decoded(self._mapped().take(indices))
+        rows: npt.NDArray[Any] = self.plan(indices).read()
+        return rows
 
     def contents(self) -> str | None:
         """Type and shape of a row."""
         return element_type(self._dtype, self._shape[1:])
 
-    def batch(self, indices: IndexArray) -> RowBatch | None:
-        """What to fetch for a batch; None where there is nothing to fetch."""
-        return None if self._is_local or self._row_bytes == 0 or not len(indices) else RowBatch(self, indices)
+    def plan(self, indices: IndexArray) -> Plan[Any]:
+        """The bytes of the rows, neighbours together; nothing of a local file."""
+        if not self.is_planned() or not len(indices):
+            return super().plan(indices)
+        batch = RowBatch(self, indices)
+        request = ByteRanges(self._connector, self._info.identifier, self._info, batch.ranges)
+        return Plan([request], lambda answers: self._decoded(batch.rows(answers[0])))
+
+    def is_planned(self) -> bool:
+        """Whether the bytes are far away."""
+        return not self._is_local and self._row_bytes > 0
+
+    def _decoded(self, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """What is handed out for rows as they are stored."""
+        return rows
 
     def _mapped(self) -> _MappedArray:
         if self._map is None:
@@ -108,11 +121,7 @@ class StoredArray(Column):
 
 
 class RowBatch:
-    """Which bytes of a resource a batch of rows needs, and the rows once the bytes are there.
-
-    Several arrays of one resource are fetched in one request: their ranges are put together, and the answers taken
-    apart.
-    """
+    """Which bytes of a resource a batch of rows needs, and the rows once the bytes are there."""
 
     def __init__(self, array: StoredArray, indices: IndexArray) -> None:
         self._array = array
@@ -168,6 +177,10 @@ class LoadedArray(Column):
     def column(self, indices: IndexArray) -> Any:
         """The rows as one new array."""
         return self.labels(indices)
+
+    def plan(self, indices: IndexArray) -> Plan[Any]:
+        """Nothing that is known: all of the file, in the process where it is first read."""
+        return Plan((), lambda answers: self.labels(indices), is_known=False)
 
 
 def _load(load: Callable[[], npt.NDArray[Any]], reason: str) -> npt.NDArray[Any]:

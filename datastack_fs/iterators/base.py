@@ -14,8 +14,9 @@ import numpy.typing as npt
 from datastack_fs.iterators.chunks import read_in_chunks
 from datastack_fs.iterators.contents import one_line
 from datastack_fs.iterators.indices import IndexArray, Indices, as_index, as_indices
-from datastack_fs.iterators.labels import as_column, label_array
+from datastack_fs.iterators.labels import as_column, label_array, samples_of
 from datastack_fs.iterators.origin import Origin, origin_of
+from datastack_fs.iterators.planning import ByteRanges, Plan, merged
 from datastack_fs.iterators.tree import html_list, text_lines, tree_of
 
 if TYPE_CHECKING:
@@ -155,6 +156,18 @@ class DatasetIterator(ABC, Generic[SampleT_co]):
         """Whether samples are nothing but the rows of what ``_take`` gives, with the same types in every batch."""
         return False
 
+    def _plan(self, indices: IndexArray) -> Plan[tuple[Any, ...]]:
+        """What ``_take`` would fetch for these indices, and its columns made of that; nothing is read yet.
+
+        This default knows nothing, and calls ``_take`` when the columns are wanted. A class that writes ``_take``
+        writes this as well, or has the default.
+        """
+        return Plan((), lambda answers: self._take(indices), is_known=False)
+
+    def _is_planned(self) -> bool:
+        """Whether ``_plan`` has something to fetch: if not, ``_take`` is called without one."""
+        return False
+
     def _targets(self, indices: IndexArray) -> npt.NDArray[Any]:
         """Reads labels; indices as for ``_samples``, but there may be none.
 
@@ -172,6 +185,8 @@ class DatasetIterator(ABC, Generic[SampleT_co]):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
+        if "_take" in vars(cls) and "_plan" not in vars(cls):  # what an inherited plan makes is not what this one reads
+            cls._plan, cls._is_planned = DatasetIterator._plan, DatasetIterator._is_planned  # type: ignore[method-assign]
         one, many = _definer(cls, "_sample"), _definer(cls, "_samples")
         if DatasetIterator not in (one, many) and one is not many:
             raise TypeError(
@@ -230,11 +245,32 @@ class DatasetIterator(ABC, Generic[SampleT_co]):
         checked = as_indices(indices, len(self))
         if not len(checked):
             return tuple(np.empty(0, dtype=object) for _ in self.meta.positions)
-        columns = self._take(checked)
+        columns = self._columns_at(checked)
         for column in columns:
             if isinstance(column, np.ndarray) and len(column) != len(checked):
                 raise RuntimeError(f"{type(self).__name__}._take gave {len(column)} rows for {len(checked)} indices")
         return columns
+
+    def byte_ranges(self, indices: Indices) -> list[ByteRanges] | None:
+        """The bytes of the stores that a batch needs: for each resource one request; none for what is in memory.
+
+        Returns:
+            None where they can't be told before they are read.
+
+        Examples:
+            >>> import io
+            >>> from datastack_fs.connectors.memory import MemoryStorageConnector
+            >>> from datastack_fs.formats.npy import NpyDatasetIterator
+            >>> connector, file = MemoryStorageConnector("byte-ranges-example"), io.BytesIO()
+            >>> np.save(file, np.zeros((100, 8)))
+            >>> info = connector.set_resource("zeros.npy", file.getvalue())
+            >>> iterator = NpyDatasetIterator(connector.get_resource("zeros.npy"))
+            >>> [(request.identifier, request.ranges) for request in iterator.byte_ranges([7, 3, 4])]
+            [('zeros.npy', [(320, 448), (576, 640)])]
+        """
+        checked = as_indices(indices, len(self))
+        plan = self._plan(checked) if len(checked) else Plan((), lambda answers: ())
+        return merged(plan.requests) if plan.is_known else None
 
     def __iter__(self) -> Iterator[SampleT_co]:
         """All samples in order, read in batches of bounded size."""
@@ -268,6 +304,10 @@ class DatasetIterator(ABC, Generic[SampleT_co]):
             raise RuntimeError(f"{type(self).__name__}._tags gave {len(tags)} tags for {len(self)} samples")
         return tags
 
+    def _columns_at(self, indices: IndexArray) -> tuple[Any, ...]:
+        """``_take``, with all that the stack needs fetched at once where it can be planned."""
+        return self._plan(indices).read() if self._is_planned() else self._take(indices)
+
     def _chunks(self) -> Iterator[list[SampleT_co]]:
         """All samples in order, in lists of bounded size."""
         return read_in_chunks(self._read, range(len(self)))
@@ -275,6 +315,8 @@ class DatasetIterator(ABC, Generic[SampleT_co]):
     def _read(self, indices: IndexArray) -> list[SampleT_co]:
         """``_samples``, checked: a list too short would shift or lose samples without a word."""
         try:
+            if self._is_planned() and self._is_columnar():
+                return samples_of(self._plan(indices).read())
             samples = self._samples(indices)
         except StopIteration as error:
             raise _leaked(self, error) from error

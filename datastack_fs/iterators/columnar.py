@@ -11,7 +11,7 @@ import numpy.typing as npt
 from datastack_fs.iterators.base import DatasetIterator, DatasetMeta
 from datastack_fs.iterators.contents import listed, one_line
 from datastack_fs.iterators.indices import IndexArray
-from datastack_fs.iterators.labels import label_array
+from datastack_fs.iterators.labels import label_array, rows_of, samples_of
 
 Names: TypeAlias = str | Sequence[str] | Mapping[str, str]
 """What stands at one position: the column of that name, a tuple of several, or a mapping of new names to columns."""
@@ -36,8 +36,7 @@ class ColumnarDatasetIterator(DatasetIterator[tuple[Any, Any, Any]]):
     """
 
     def _samples(self, indices: IndexArray) -> list[tuple[Any, Any, Any]]:
-        columns = [rows_of(column) for column in self._take(indices)]
-        return list(zip(*columns, strict=True))
+        return samples_of(self._take(indices))
 
     def _is_columnar(self) -> bool:
         return type(self)._samples is ColumnarDatasetIterator._samples
@@ -154,19 +153,3 @@ def constant(value: Any, length: int) -> npt.NDArray[Any]:
     column = np.empty(length, dtype=object)
     column.fill(value)
     return column
-
-
-def rows_of(column: Any) -> Sequence[Any]:
-    """The values of a column, one for each sample: mappings and tuples of columns become those of values.
-
-    Examples:
-        >>> rows_of({"x": np.array([1, 2]), "y": (np.array([3, 4]),)})
-        [{'x': np.int64(1), 'y': (np.int64(3),)}, {'x': np.int64(2), 'y': (np.int64(4),)}]
-    """
-    if isinstance(column, dict):
-        return [dict(zip(column, row, strict=True)) for row in zip(*map(rows_of, column.values()), strict=True)]
-    if isinstance(column, tuple):
-        return list(zip(*map(rows_of, column), strict=True))
-    if column.dtype.kind == "V" or (column.dtype.hasobject and column.ndim > 1):
-        return [row.copy() for row in column]  # the others are values, or views of an array that is theirs
-    return list(column)

@@ -12,6 +12,7 @@ from datastack_fs.iterators.columnar import constant
 from datastack_fs.iterators.contents import described, element_type
 from datastack_fs.iterators.indices import IndexArray
 from datastack_fs.iterators.labels import as_column, label_array
+from datastack_fs.iterators.planning import Plan, joint
 
 _IN_MEMORY = frozenset({list, tuple, range})
 
@@ -46,6 +47,14 @@ class Column(ABC):
     def column(self, indices: IndexArray) -> Any:
         """The values at checked indices, as a column (see ``as_column``)."""
         return as_column(self.values(indices))
+
+    def plan(self, indices: IndexArray) -> Plan[Any]:
+        """What ``column`` would fetch, and the column made of that."""
+        return Plan((), lambda answers: self.column(indices))
+
+    def is_planned(self) -> bool:
+        """Whether ``plan`` has something to fetch."""
+        return False
 
     def contents(self) -> str | None:
         """What a value is, in words, where that is known without reading one."""
@@ -191,6 +200,15 @@ class PartedColumn(Column):
         """A mapping or tuple of columns."""
         return self._joined({key: part.column(indices) for key, part in self._parts.items()})
 
+    def plan(self, indices: IndexArray) -> Plan[Any]:
+        """The plans of the parts, put together."""
+        plans = [part.plan(indices) for part in self._parts.values()]
+        return joint(plans, lambda columns: self._joined(dict(zip(self._parts, columns, strict=True))))
+
+    def is_planned(self) -> bool:
+        """Whether any part has something to fetch."""
+        return any(part.is_planned() for part in self._parts.values())
+
     def _joined(self, parts: dict[Any, Any]) -> Any:
         return tuple(parts.values()) if self._kind is tuple else parts
 
@@ -225,6 +243,12 @@ class ColumnsDatasetIterator(DatasetIterator[SampleT_co]):
         if self._is_plain():
             return tuple(column.column(indices) for column in self._columns)
         return super()._take(indices)
+
+    def _plan(self, indices: IndexArray) -> Plan[tuple[Any, ...]]:
+        return joint([column.plan(indices) for column in self._columns], tuple)
+
+    def _is_planned(self) -> bool:
+        return self._is_plain() and any(column.is_planned() for column in self._columns)
 
     def _is_columnar(self) -> bool:
         plain = self._is_plain() and self._make_sample is tuple

@@ -10,7 +10,8 @@ import numpy.typing as npt
 from datastack_fs.iterators.base import DatasetIterator, DatasetMeta, SampleT_co, check_iterator
 from datastack_fs.iterators.gathered import GatheredColumns
 from datastack_fs.iterators.indices import IndexArray
-from datastack_fs.iterators.labels import join_labels
+from datastack_fs.iterators.labels import join_labels, samples_of
+from datastack_fs.iterators.planning import Plan, joint
 
 _SHOWN_NAMES = 4
 
@@ -57,7 +58,11 @@ class CombinedDatasetIterator(DatasetIterator[SampleT_co]):
 
     def _samples(self, indices: IndexArray) -> list[SampleT_co]:
         order, batches = self._by_part(indices)
-        samples = [sample for part, local in batches for sample in part._read(local)]
+        if self._is_planned() and all(part._is_columnar() for part, _ in batches):
+            columns = joint([part._plan(local) for part, local in batches], list).read()
+            samples = [sample for each in columns for sample in samples_of(each)]
+        else:
+            samples = [sample for part, local in batches for sample in part._read(local)]
         if order is None:
             return samples
         places = np.empty_like(order)
@@ -69,13 +74,17 @@ class CombinedDatasetIterator(DatasetIterator[SampleT_co]):
         if len(batches) == 1:
             ((part, local),) = batches
             return part._take(local)
-        gathered = GatheredColumns(len(indices))
-        start = 0
-        for part, local in batches:
-            stop = start + len(local)
-            gathered.add(part._take(local), slice(start, stop) if order is None else order[start:stop])
-            start = stop
-        return gathered.finished()
+        lengths = [len(local) for _, local in batches]
+        return _joined_columns(order, lengths, (part._take(local) for part, local in batches))
+
+    def _plan(self, indices: IndexArray) -> Plan[tuple[Any, ...]]:
+        order, batches = self._by_part(indices)
+        lengths = [len(local) for _, local in batches]
+        plans = [part._plan(local) for part, local in batches]
+        return plans[0] if len(plans) == 1 else joint(plans, lambda columns: _joined_columns(order, lengths, columns))
+
+    def _is_planned(self) -> bool:
+        return any(part._is_planned() for part in self._parts)
 
     def _targets(self, indices: IndexArray) -> npt.NDArray[Any]:
         return self._gathered(lambda part, local: part._targets(local), indices)
@@ -118,6 +127,19 @@ class CombinedDatasetIterator(DatasetIterator[SampleT_co]):
             batches.append((self._parts[number], local[start : start + count]))
             start += count
         return order, batches
+
+
+def _joined_columns(
+    order: IndexArray | None, lengths: Sequence[int], columns: Iterable[tuple[Any, ...]]
+) -> tuple[Any, ...]:
+    """The columns of the parts, whose rows are at the places that ``order`` says."""
+    gathered = GatheredColumns(sum(lengths))
+    start = 0
+    for length, part in zip(lengths, columns, strict=True):
+        stop = start + length
+        gathered.add(part, slice(start, stop) if order is None else order[start:stop])
+        start = stop
+    return gathered.finished()
 
 
 def _flattened(iterators: Iterable[DatasetIterator[SampleT_co]]) -> Iterator[DatasetIterator[SampleT_co]]:

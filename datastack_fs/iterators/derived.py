@@ -8,10 +8,14 @@ import numpy.typing as npt
 
 from datastack_fs.iterators.base import DatasetIterator, DatasetMeta, SampleT_co, check_iterator
 from datastack_fs.iterators.indices import IndexArray
+from datastack_fs.iterators.planning import Plan
 
 
 class DerivedDatasetIterator(DatasetIterator[SampleT_co]):
-    """As many samples as another iterator has, with its targets and tags where a subclass says nothing else."""
+    """As many samples as another iterator has, with its targets and tags where a subclass says nothing else.
+
+    A subclass writes ``_changed``, which makes its columns of those of the other.
+    """
 
     def __init__(self, iterator: DatasetIterator[Any], meta: DatasetMeta | None = None) -> None:
         check_iterator(iterator)
@@ -25,6 +29,19 @@ class DerivedDatasetIterator(DatasetIterator[SampleT_co]):
 
     def __len__(self) -> int:
         return len(self._source)
+
+    def _changed(self, columns: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The columns of a batch made of those of the other iterator."""
+        return columns
+
+    def _take(self, indices: IndexArray) -> tuple[Any, ...]:
+        return self._changed(self._source._take(indices))
+
+    def _plan(self, indices: IndexArray) -> Plan[tuple[Any, ...]]:
+        return self._source._plan(indices).then(self._changed)
+
+    def _is_planned(self) -> bool:
+        return self._source._is_planned()
 
     def _targets(self, indices: IndexArray) -> npt.NDArray[Any]:
         return self._source._targets(indices)

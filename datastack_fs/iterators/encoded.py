@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from datastack_fs.iterators.base import DatasetIterator, DatasetMeta, check_iterator
-from datastack_fs.iterators.columnar import rows_of
 from datastack_fs.iterators.derived import DerivedDatasetIterator
 from datastack_fs.iterators.encoders import Encoder
 from datastack_fs.iterators.encoding import Encoding, naming
 from datastack_fs.iterators.indices import IndexArray
+from datastack_fs.iterators.labels import samples_of
 
 
 class Transformer(Protocol):
@@ -55,17 +55,16 @@ class FeatureEncodedDatasetIterator(DerivedDatasetIterator[tuple[Any, ...]]):
         super().__init__(iterator, self._encoding.of_meta(iterator.meta))
 
     def _samples(self, indices: IndexArray) -> list[tuple[Any, ...]]:
-        return list(zip(*map(rows_of, self._take(indices)), strict=True))
+        return samples_of(self._take(indices))
 
     def _is_columnar(self) -> bool:
         return self._source._is_columnar()
 
-    def _take(self, indices: IndexArray) -> tuple[Any, ...]:
-        meta = self.meta
-        columns = list(self._source._take(indices))
-        columns[meta.sample_pos] = self._encoding.of_sample(columns[meta.sample_pos], meta.name)
-        columns[meta.target_pos] = self._encoding.of_target(columns[meta.target_pos], meta.name)
-        return tuple(columns)
+    def _changed(self, columns: tuple[Any, ...]) -> tuple[Any, ...]:
+        meta, changed = self.meta, list(columns)
+        changed[meta.sample_pos] = self._encoding.of_sample(columns[meta.sample_pos], meta.name)
+        changed[meta.target_pos] = self._encoding.of_target(columns[meta.target_pos], meta.name)
+        return tuple(changed)
 
     def _targets(self, indices: IndexArray) -> npt.NDArray[Any]:
         return self._encoding.of_target(self._source._targets(indices), self.meta.name)

@@ -191,7 +191,7 @@ def _columns(iterator: DatasetIterator[Any], encoding: Encoding) -> Iterator[tup
         for rows, (targets,) in columns_in_chunks(lambda part: (iterator._targets(part),), range(len(iterator))):
             yield rows, {_TARGETS: targets}
         return
-    for rows, columns in columns_in_chunks(iterator._take, range(len(iterator))):
+    for rows, columns in columns_in_chunks(iterator._columns_at, range(len(iterator))):
         yield rows, {_SAMPLES: columns[meta.sample_pos], _TARGETS: columns[meta.target_pos]}
 
 

@@ -64,7 +64,7 @@ def _batches(iterator: DatasetIterator[Any]) -> Iterator[tuple[int, bool, Sequen
     # Parts one by one: together, columns of different types would become one.
     parts = iterator.underlying_iterators if type(iterator) is CombinedDatasetIterator else (iterator,)
     if all(part._is_columnar() for part in parts):
-        chunks = chain.from_iterable(columns_in_chunks(part._take, range(len(part))) for part in parts)
+        chunks = chain.from_iterable(columns_in_chunks(part._columns_at, range(len(part))) for part in parts)
         return ((rows, True, columns) for rows, columns in chunks)
     return ((len(samples), False, samples) for samples in iterator._chunks())
 

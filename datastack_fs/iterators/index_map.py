@@ -11,6 +11,7 @@ import numpy.typing as npt
 from datastack_fs.iterators.base import DatasetIterator, DatasetMeta, SampleT_co, check_iterator
 from datastack_fs.iterators.chunks import read_in_chunks
 from datastack_fs.iterators.indices import IndexArray
+from datastack_fs.iterators.planning import Plan
 from datastack_fs.iterators.selections import Selection, looked_up, read_only
 
 _HOOKS = ("_samples", "_take", "_targets", "_tags")
@@ -51,6 +52,12 @@ class IndexMapDatasetIterator(DatasetIterator[SampleT_co]):
 
     def _take(self, indices: IndexArray) -> tuple[Any, ...]:
         return self._source._take(looked_up(self._indices, indices))
+
+    def _plan(self, indices: IndexArray) -> Plan[tuple[Any, ...]]:
+        return self._source._plan(looked_up(self._indices, indices))
+
+    def _is_planned(self) -> bool:
+        return self._source._is_planned()
 
     def _is_columnar(self) -> bool:
         return self._is_plain() and self._source._is_columnar()

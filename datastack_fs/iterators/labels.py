@@ -104,3 +104,29 @@ def _objects(labels: Sequence[Any]) -> npt.NDArray[Any]:
     for position, label in enumerate(labels):  # one by one: numpy would take labels that are lists apart
         array[position] = label
     return array
+
+
+def rows_of(column: Any) -> Sequence[Any]:
+    """The values of a column, one for each sample: mappings and tuples of columns become those of values.
+
+    Examples:
+        >>> rows_of({"x": np.array([1, 2]), "y": (np.array([3, 4]),)})
+        [{'x': np.int64(1), 'y': (np.int64(3),)}, {'x': np.int64(2), 'y': (np.int64(4),)}]
+    """
+    if isinstance(column, dict):
+        return [dict(zip(column, row, strict=True)) for row in zip(*map(rows_of, column.values()), strict=True)]
+    if isinstance(column, tuple):
+        return list(zip(*map(rows_of, column), strict=True))
+    if column.dtype.kind == "V" or (column.dtype.hasobject and column.ndim > 1):
+        return [row.copy() for row in column]  # the others are values, or views of an array that is theirs
+    return list(column)
+
+
+def samples_of(columns: Sequence[Any]) -> list[Any]:
+    """The samples of a batch of columns.
+
+    Examples:
+        >>> samples_of((np.array([1, 2]), np.array(["a", "b"], object)))
+        [(np.int64(1), 'a'), (np.int64(2), 'b')]
+    """
+    return list(zip(*map(rows_of, columns), strict=True))

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from datastack_fs.iterators.chunks import approximate_bytes
-from datastack_fs.iterators.columnar import rows_of
 from datastack_fs.iterators.columns import ArrayColumn, Column, PartedColumn, SequenceColumn, own
+from datastack_fs.iterators.labels import rows_of
 
 _SCALAR_KINDS = frozenset("biufcmM")
 

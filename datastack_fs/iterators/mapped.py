@@ -6,10 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from datastack_fs.iterators.base import DatasetIterator
-from datastack_fs.iterators.columnar import rows_of
 from datastack_fs.iterators.derived import DerivedDatasetIterator
 from datastack_fs.iterators.indices import IndexArray
-from datastack_fs.iterators.labels import as_column
+from datastack_fs.iterators.labels import as_column, rows_of, samples_of
 
 
 class MappedDatasetIterator(DerivedDatasetIterator[tuple[Any, ...]]):
@@ -42,7 +41,7 @@ class MappedDatasetIterator(DerivedDatasetIterator[tuple[Any, ...]]):
 
     def _samples(self, indices: IndexArray) -> list[tuple[Any, ...]]:
         if self._columns:
-            return list(zip(*map(rows_of, self._take(indices)), strict=True))
+            return samples_of(self._take(indices))
         place = self.meta.sample_pos
         samples = self._source._read(indices)
         return [(*sample[:place], self._function(sample[place]), *sample[place + 1 :]) for sample in samples]
@@ -50,14 +49,14 @@ class MappedDatasetIterator(DerivedDatasetIterator[tuple[Any, ...]]):
     def _is_columnar(self) -> bool:
         return self._columns and self._source._is_columnar()
 
-    def _take(self, indices: IndexArray) -> tuple[Any, ...]:
+    def _changed(self, columns: tuple[Any, ...]) -> tuple[Any, ...]:
         place = self.meta.sample_pos
-        columns = self._source._take(indices)
         if self._columns:
+            expected = len(rows_of(columns[place]))
             mapped = self._function(columns[place])
             rows = len(rows_of(mapped))
-            if rows != len(indices):
-                raise ValueError(f"{self._function!r} gave a column of {rows} rows for one of {len(indices)}")
+            if rows != expected:
+                raise ValueError(f"{self._function!r} gave a column of {rows} rows for one of {expected}")
         else:
             mapped = as_column([self._function(sample) for sample in rows_of(columns[place])])
         return (*columns[:place], mapped, *columns[place + 1 :])

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from datastack_fs.iterators.base import DatasetIterator, SampleT_co
 from datastack_fs.iterators.derived import DerivedDatasetIterator
 from datastack_fs.iterators.indices import IndexArray
+from datastack_fs.iterators.planning import Plan
 
 
 class RepeatedDatasetIterator(DerivedDatasetIterator[SampleT_co]):
@@ -39,6 +40,12 @@ class RepeatedDatasetIterator(DerivedDatasetIterator[SampleT_co]):
 
     def _take(self, indices: IndexArray) -> tuple[Any, ...]:
         return self._source._take(indices % len(self._source))
+
+    def _plan(self, indices: IndexArray) -> Plan[tuple[Any, ...]]:
+        return self._source._plan(indices % len(self._source))
+
+    def _is_planned(self) -> bool:
+        return self._source._is_planned()
 
     def _targets(self, indices: IndexArray) -> npt.NDArray[Any]:
         return self._source._targets(indices % max(1, len(self._source)))

@@ -9,10 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from datastack_fs.iterators.base import DatasetIterator, check_iterator
-from datastack_fs.iterators.columnar import rows_of
 from datastack_fs.iterators.derived import DerivedDatasetIterator
 from datastack_fs.iterators.indices import IndexArray
-from datastack_fs.iterators.labels import label_array
+from datastack_fs.iterators.labels import label_array, rows_of
 
 
 class TargetMappedDatasetIterator(DerivedDatasetIterator[tuple[Any, ...]]):
@@ -65,9 +64,8 @@ class TargetMappedDatasetIterator(DerivedDatasetIterator[tuple[Any, ...]]):
     def _is_columnar(self) -> bool:
         return self._source._is_columnar()
 
-    def _take(self, indices: IndexArray) -> tuple[Any, ...]:
+    def _changed(self, columns: tuple[Any, ...]) -> tuple[Any, ...]:
         place = self.meta.target_pos
-        columns = self._source._take(indices)
         return (*columns[:place], self._mapped(rows_of(columns[place])), *columns[place + 1 :])
 
     def _targets(self, indices: IndexArray) -> npt.NDArray[Any]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy.typing as npt
 
 from datastack_fs.iterators.base import DatasetIterator, DatasetMeta, check_iterator
 from datastack_fs.iterators.indices import IndexArray
+from datastack_fs.iterators.planning import Plan, joint
 
 
 class ZippedDatasetIterator(DatasetIterator[tuple[Any, Any, Any]]):
@@ -73,7 +74,17 @@ class ZippedDatasetIterator(DatasetIterator[tuple[Any, Any, Any]]):
         return all(part._is_columnar() for part in self._parts)
 
     def _take(self, indices: IndexArray) -> tuple[Any, ...]:
-        batches = {id(part): part._take(indices) for part in self._parts}
+        return self._side_by_side({id(part): part._take(indices) for part in self._parts})
+
+    def _plan(self, indices: IndexArray) -> Plan[tuple[Any, ...]]:
+        plans = {id(part): part._plan(indices) for part in self._parts}
+        return joint(list(plans.values()), lambda batches: self._side_by_side(dict(zip(plans, batches, strict=True))))
+
+    def _is_planned(self) -> bool:
+        return any(part._is_planned() for part in self._parts)
+
+    def _side_by_side(self, batches: Mapping[int, tuple[Any, ...]]) -> tuple[Any, ...]:
+        """The columns of a batch made of those of each part, by its identity."""
         labelled, meta = batches[id(self._labelled)], self._labelled.meta
         samples = tuple(batches[id(part)][part.meta.sample_pos] for part in self._parts)
         return samples, labelled[meta.target_pos], labelled[meta.tag_pos]

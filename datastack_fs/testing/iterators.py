@@ -22,7 +22,7 @@ from datastack_fs.iterators import (
     IndexArray,
     ShuffledDatasetIterator,
 )
-from datastack_fs.iterators.columnar import rows_of
+from datastack_fs.iterators.labels import rows_of
 from datastack_fs.testing.processes import in_child, read_in_every_way
 
 Samples = list[Any]

@@ -1,0 +1,148 @@
+"""What a batch needs to be fetched, and what it is once that is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
+
+from datastack_fs.threads import map_in_threads
+
+T_co = TypeVar("T_co", covariant=True)
+OtherT = TypeVar("OtherT")
+
+Answers: TypeAlias = Sequence[Any]
+"""The bytes of each range of a request, as ``bytes`` or ``memoryview``, in the order of its ranges."""
+
+_RESOURCES_AT_ONCE: Final = 16
+
+
+class RangeSource(Protocol):
+    """What iterators know of a storage connector: it reads ranges of bytes."""
+
+    @property
+    def url(self) -> str:
+        """Its address, without secrets."""
+
+    def get_ranges(self, identifier: str, ranges: Sequence[tuple[int, int]], *, info: Any = None) -> Sequence[Any]:
+        """The bytes of each range of that version."""
+
+
+@dataclass(frozen=True, slots=True)
+class ByteRanges:
+    """Ranges of one version of a resource.
+
+    Attributes:
+        source: the connector of its store.
+        identifier: its name there.
+        info: its version, in the connector's own terms.
+        ranges: half-open, in any order; they may overlap.
+    """
+
+    source: RangeSource
+    identifier: str
+    info: Any
+    ranges: Sequence[tuple[int, int]]
+
+    @property
+    def size(self) -> int:
+        """The bytes that are asked for."""
+        return sum(stop - start for start, stop in self.ranges)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan(Generic[T_co]):
+    """A batch before it is read: what to fetch for it, and how to make it of the answers.
+
+    Attributes:
+        requests: what to fetch; nothing for what is local or in memory.
+        finish: makes the batch of the answers to each request; any thread may call it, once.
+        is_known: False if ``finish`` reads more than the requests say.
+
+    Examples:
+        >>> plan = Plan((), lambda answers: [1, 2, 3]).then(sum)
+        >>> plan.read(), plan.size
+        (6, 0)
+    """
+
+    requests: Sequence[ByteRanges]
+    finish: Callable[[Sequence[Answers]], T_co]
+    is_known: bool = True
+
+    @property
+    def size(self) -> int:
+        """The bytes that are to be fetched."""
+        return sum(request.size for request in self.requests)
+
+    def read(self) -> T_co:
+        """Fetches what is needed, all at once, and makes the batch."""
+        return self.finish(fetched(self.requests))
+
+    def then(self, function: Callable[[T_co], OtherT]) -> Plan[OtherT]:
+        """The same, with the batch put through a function."""
+        finish = self.finish
+        return Plan(self.requests, lambda answers: function(finish(answers)), self.is_known)
+
+
+def joint(plans: Sequence[Plan[Any]], join: Callable[[list[Any]], OtherT]) -> Plan[OtherT]:
+    """Several plans as one, whose batch is made of theirs.
+
+    Examples:
+        >>> joint([Plan((), lambda answers: 1), Plan((), lambda answers: 2)], sum).read()
+        3
+    """
+    ends = [0]
+    for plan in plans:
+        ends.append(ends[-1] + len(plan.requests))
+
+    def finish(answers: Sequence[Answers]) -> OtherT:
+        parts = zip(plans, ends, ends[1:], strict=False)
+        return join([plan.finish(answers[start:stop]) for plan, start, stop in parts])
+
+    return Plan([request for plan in plans for request in plan.requests], finish, all(plan.is_known for plan in plans))
+
+
+def fetched(requests: Sequence[ByteRanges]) -> list[Answers]:
+    """The answers to all requests: one call for each resource, all of them at once."""
+    together: dict[tuple[int, str, Any], list[int]] = {}
+    for number, request in enumerate(requests):
+        together.setdefault((id(request.source), request.identifier, request.info), []).append(number)
+
+    def fetch(numbers: list[int]) -> Answers:
+        first = requests[numbers[0]]
+        ranges = [wanted for number in numbers for wanted in requests[number].ranges]
+        return first.source.get_ranges(first.identifier, ranges, info=first.info)
+
+    found: list[Answers] = [()] * len(requests)
+    groups = list(together.values())
+    for numbers, answers in zip(groups, map_in_threads(fetch, groups, _RESOURCES_AT_ONCE), strict=True):
+        start = 0
+        for number in numbers:
+            stop = start + len(requests[number].ranges)
+            found[number] = answers[start:stop]
+            start = stop
+    return found
+
+
+def merged(requests: Sequence[ByteRanges]) -> list[ByteRanges]:
+    """The same bytes with one request for each resource, its ranges sorted, and joined where they meet or overlap.
+
+    Examples:
+        >>> both = [ByteRanges(None, "a", 1, [(4, 9)]), ByteRanges(None, "a", 1, [(0, 2), (2, 5)])]
+        >>> [(each.identifier, each.ranges) for each in merged(both)]
+        [('a', [(0, 9)])]
+    """
+    together: dict[tuple[int, str, Any], list[ByteRanges]] = {}
+    for request in requests:
+        together.setdefault((id(request.source), request.identifier, request.info), []).append(request)
+    return [replace(same[0], ranges=_union(same)) for same in together.values()]
+
+
+def _union(requests: Sequence[ByteRanges]) -> list[tuple[int, int]]:
+    union: list[tuple[int, int]] = []
+    for start, stop in sorted(wanted for request in requests for wanted in request.ranges if wanted[0] < wanted[1]):
+        if union and start <= union[-1][1]:
+            union[-1] = (union[-1][0], max(stop, union[-1][1]))
+        else:
+            union.append((start, stop))
+    return union
