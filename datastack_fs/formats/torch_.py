@@ -133,6 +133,10 @@ def _reading(what: str) -> Iterator[None]:
             f"{what} holds other things than tensors, or is damaged: what could run code is not loaded. Save tensors "
             "alone, in a list or a mapping"
         ) from error
+    except NotImplementedError as error:  # torch from 2.14 on looks at the values of sparse tensors, also without any
+        raise DatasetFileCorruptError(
+            f"{what} holds a sparse tensor, which numpy has not: save it as a dense one, tensor.to_dense()"
+        ) from error
     except Exception as error:  # the translating edge: torch and zipfile raise whatever a broken file leads to
         lines = str(error).splitlines() or [type(error).__name__]
         raise DatasetFileCorruptError(f"{what} can't be read as a file of torch: {lines[0]:.200}") from error
