@@ -33,7 +33,7 @@ from datastack_fs.errors import (
 from datastack_fs.identifiers import check_identifier
 from datastack_fs.processes import PerProcess
 from datastack_fs.resource import Range, ResourceInfo, StreamedResource
-from datastack_fs.storage import StorageConnector
+from datastack_fs.storage import ResourcesPlan, StorageConnector
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -172,16 +172,38 @@ class ArchiveStorageConnector(StorageConnector):
         infos = [each if isinstance(each, ResourceInfo) else self.get_info(each) for each in wanted]
         return self._retry("read", f"{len(infos)} members", lambda: self._read_members(infos))
 
+    def _plan_whole(self, wanted: Sequence[ResourceInfo]) -> ResourcesPlan | None:
+        return self._retry("read", f"{len(wanted)} members", lambda: self._plan_members(wanted))
+
+    def _plan_members(self, infos: Sequence[ResourceInfo]) -> ResourcesPlan | None:
+        index, members = self._pinned_all(infos)
+        spans = self._reader.spans(index, members)
+        if spans is None:
+            return None
+
+        def contents(answers: Sequence[Sequence[bytes | memoryview]]) -> list[bytes]:
+            return self._checked(infos, self._reader.unpack(index, members, spans, answers[0]))
+
+        return ResourcesPlan([(self._connector, index.archive, spans)], contents)
+
     def _read_members(self, infos: Sequence[ResourceInfo]) -> list[bytes]:
         """One request for them all, or one pass through a compressed tar."""
         if not infos:
             return []
+        index, members = self._pinned_all(infos)
+        with self._reading(infos[0].identifier):  # the archive, and so every member, may have changed
+            answers = self._reader.read_whole(index, members)
+        return self._checked(infos, answers)
+
+    def _pinned_all(self, infos: Sequence[ResourceInfo]) -> tuple[Index, list[Member]]:
+        """The index that versions of members belong to, and these members."""
         index, _ = self._pinned(infos[0])
         for info in infos:
             if not index.holds(info):
                 raise self._changed(info.identifier)
-        with self._reading(infos[0].identifier):  # the archive, and so every member, may have changed
-            answers = self._reader.read_whole(index, [index.members[info.identifier] for info in infos])
+        return index, [index.members[info.identifier] for info in infos]
+
+    def _checked(self, infos: Sequence[ResourceInfo], answers: Sequence[bytes | Exception]) -> list[bytes]:
         contents = []
         for info, answer in zip(infos, answers, strict=True):
             with self._reading(info.identifier):

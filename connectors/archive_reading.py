@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from datastack_fs.connectors.archive_index import HEADER_BYTES, Index, IndexingError, Member, data_start
 from datastack_fs.connectors.archive_pool import StreamPool
@@ -71,24 +72,32 @@ class ArchiveReader:
             return self._read_stored(index, member, ranges)
         return self._read_forward(index, member, ranges)
 
+    def spans(self, index: Index, members: Sequence[Member]) -> list[Range] | None:
+        """What to read of the archive for whole members; None for a compressed tar, which is read from its beginning.
+
+        A local header that is not known yet comes along with what follows it.
+        """
+        return None if index.codec else [self._span(index, member) for member in members]
+
+    def unpack(
+        self, index: Index, members: Sequence[Member], spans: Sequence[Range], packed: Sequence[bytes | memoryview]
+    ) -> list[bytes | Exception]:
+        """Whole members of what was read of the archive for them, each as its bytes or as what is wrong with it."""
+        parts = zip(members, spans, packed, strict=True)
+        return [_tried(self._unpack, index, member, start, content) for member, (start, _), content in parts]
+
     def read_whole(self, index: Index, members: Sequence[Member]) -> list[bytes | Exception]:
         """Whole members, each as its bytes or as what is wrong with it.
 
-        That is one request for them all, or one pass through a compressed tar. Local headers that are not known yet
-        come along with what follows them.
+        That is one request for them all, or one pass through a compressed tar.
         """
         unique = sorted(set(members), key=lambda member: member.offset)
-        spans = [] if index.codec else [self._span(index, member) for member in unique]
-        packed = self._read_archive(index.archive, spans)
-        contents: dict[Member, bytes | Exception] = {}
-        for place, member in enumerate(unique):
-            try:
-                if index.codec:
-                    contents[member] = self.read(index, member, [(0, member.size)])[0]
-                else:
-                    contents[member] = self._unpack(index, member, spans[place][0], packed[place])
-            except (StreamError, IndexingError, UnsupportedStorageError) as error:
-                contents[member] = error
+        spans = self.spans(index, unique)
+        if spans is None:
+            found = [_tried(self._read_member, index, member) for member in unique]
+        else:
+            found = self.unpack(index, unique, spans, self._read_archive(index.archive, spans))
+        contents = dict(zip(unique, found, strict=True))
         return [contents[member] for member in members]
 
     def locate(self, index: Index, members: Sequence[Member]) -> list[Range | None]:
@@ -134,6 +143,9 @@ class ArchiveReader:
                 _check_crc(member, answer)
         return answers
 
+    def _read_member(self, index: Index, member: Member) -> bytes:
+        return self.read(index, member, [(0, member.size)])[0]
+
     def _span(self, index: Index, member: Member) -> Range:
         """Where to read a member: its bytes, or from its local header on as long as their beginning is not known."""
         if index.starts is None:
@@ -143,17 +155,17 @@ class ArchiveReader:
             return start, start + member.stored_size
         return member.offset, min(member.end, member.offset + _MOST_HEADER_BYTES + member.stored_size)
 
-    def _unpack(self, index: Index, member: Member, start: int, packed: bytes) -> bytes:
+    def _unpack(self, index: Index, member: Member, start: int, packed: bytes | memoryview) -> bytes:
         """A member's bytes, from those of the archive that begin at ``start``."""
         self.check(member)
         if index.starts is not None and start == member.offset:
-            index.starts[member.offset] = data_start(member, packed)
+            index.starts[member.offset] = data_start(member, bytes(packed[:HEADER_BYTES]))
             packed = packed[index.starts[member.offset] - start :]
         packed = packed[: member.stored_size]
         if member.method == STORED:
             _check_crc(member, packed)
-            return packed
-        pieces = (packed[offset : offset + _PIECE_BYTES] for offset in range(0, len(packed), _PIECE_BYTES))
+            return bytes(packed)
+        pieces = (bytes(packed[offset : offset + _PIECE_BYTES]) for offset in range(0, len(packed), _PIECE_BYTES))
         return self._decompressed(member, pieces).read(member.size)
 
     def _read_forward(self, index: Index, member: Member, ranges: Sequence[Range]) -> list[bytes]:
@@ -197,6 +209,13 @@ class ArchiveReader:
         return head, start
 
 
-def _check_crc(member: Member, content: bytes) -> None:
+def _tried(read: Callable[..., bytes], *arguments: Any) -> bytes | Exception:
+    try:
+        return read(*arguments)
+    except (StreamError, IndexingError, UnsupportedStorageError) as error:
+        return error
+
+
+def _check_crc(member: Member, content: bytes | memoryview) -> None:
     if member.crc is not None and zlib.crc32(content) != member.crc:
         raise StreamError(f"its CRC-32 is {zlib.crc32(content):08x}, and {member.crc:08x} was promised")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 from datastack_fs.credentials import redact
@@ -41,6 +42,19 @@ T = TypeVar("T")
 DEADLINE: Final = 60.0
 SHORT_ANSWERS: Final = 3
 """So often may a range come back short or long before the resource counts as corrupt."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResourcesPlan:
+    """What to fetch for many whole resources, and what makes their bytes of it.
+
+    Attributes:
+        requests: a store, the version of a resource in it, and ranges of that; resources are not repeated.
+        contents: the bytes of each resource, from the answers to each request.
+    """
+
+    requests: Sequence[tuple[StorageConnector, ResourceInfo, Sequence[Range]]]
+    contents: Callable[[Sequence[Sequence[bytes | memoryview]]], list[bytes]]
 
 
 class StorageConnector(ABC):
@@ -242,6 +256,20 @@ class StorageConnector(ABC):
             check_identifier(each.identifier if isinstance(each, ResourceInfo) else each)
         return self._read_whole(resources)
 
+    def plan_resources(self, wanted: Sequence[ResourceInfo]) -> ResourcesPlan | None:
+        """What ``read_resources`` would fetch for these versions; None where that can't be told, as in a ``.tar.gz``.
+
+        Nothing is fetched. Members of an archive are ranges of it.
+
+        Examples:
+            >>> from datastack_fs.connectors.memory import MemoryStorageConnector
+            >>> connector = MemoryStorageConnector("plan-example")
+            >>> plan = connector.plan_resources([connector.set_resource("owl.txt", b"hoo")])
+            >>> [ranges for _, _, ranges in plan.requests], plan.contents([[b"hoo"]])
+            ([[(0, 3)]], [b'hoo'])
+        """
+        return self._plan_whole(wanted) if wanted else ResourcesPlan((), lambda _: [])
+
     def sweep(self, older_than: float = 86400) -> int:
         """Removes what killed writers left behind more than ``older_than`` seconds ago, and nothing else.
 
@@ -289,6 +317,11 @@ class StorageConnector(ABC):
     def _read_whole(self, wanted: Sequence[str | ResourceInfo]) -> list[bytes]:
         """Whole resources of checked identifiers: each retried, checked and translated as ``get_ranges`` does it."""
         return map_in_threads(self._read_one, wanted, self.concurrency)
+
+    def _plan_whole(self, wanted: Sequence[ResourceInfo]) -> ResourcesPlan | None:
+        """What ``_read_whole`` would fetch for these versions, of which there is one at least."""
+        requests = [(self, info, [(0, info.size)]) for info in wanted]
+        return ResourcesPlan(requests, lambda answers: [bytes(content) for (content,) in answers])
 
     def _open(self, identifier: str, info: ResourceInfo | None) -> tuple[io.RawIOBase, ResourceInfo]:
         """A raw reader and the version that it reads: that of ``info``, else the present one."""

@@ -17,6 +17,7 @@ from datastack_fs.formats.arrow_footer import ArrowFooter
 from datastack_fs.formats.fetched_file import FetchedFile
 from datastack_fs.formats.local import PinnedFile
 from datastack_fs.formats.row_groups import Group, RowGroups
+from datastack_fs.iterators.planning import Answers
 from datastack_fs.resource import Range
 
 _MOST_READERS: Final = 8
@@ -37,11 +38,11 @@ class ArrowBatches(RowGroups):
         self._footer = footer
         self._readers: OrderedDict[tuple[str, ...], pa.RecordBatchFileReader] = OrderedDict()
         self._checked: set[tuple[int, str]] = set()
-        self._dictionaries: list[tuple[Range, bytes]] | None = None
         self._fetched_file = FetchedFile(footer.connector, footer.info, footer.end + len(footer.content))
         resource = footer.connector.get_resource(footer.info.identifier, info=footer.info)
         # The footer of a stream is no part of its file, so there is nothing that could be mapped as a whole.
         self._map = None if resource.local_path is None or footer.is_stream else PinnedFile.of(resource)
+        self._dictionaries = [] if self._map is not None else self._dictionary_bytes()
         with self._reading():
             self._put([], [], [])
             self._schema = pa.ipc.open_file(self._open_source()).schema
@@ -69,7 +70,7 @@ class ArrowBatches(RowGroups):
         """The file for pyarrow: what was fetched of it."""
         return pa.PythonFile(self._fetched_file, mode="r")
 
-    def _put(self, known: Sequence[tuple[Range, bytes]], ranges: Sequence[Range], answers: Sequence[bytes]) -> None:
+    def _put(self, known: Sequence[tuple[Range, bytes]], ranges: Sequence[Range], answers: Answers) -> None:
         end, content = self._footer.end, self._footer.content
         known = [*known, ((end, end + len(content)), content)]
         self._fetched_file.put([*(place for place, _ in known), *ranges], [*(found for _, found in known), *answers])
@@ -117,9 +118,9 @@ class ArrowBatches(RowGroups):
                 joined.append((start, stop))
         return joined
 
-    def _decode(self, group: int, names: Sequence[str], ranges: Sequence[Range], answers: Sequence[bytes]) -> Group:
+    def _decode(self, group: int, names: Sequence[str], ranges: Sequence[Range], answers: Answers) -> Group:
         if self._map is None:
-            self._put([*self._dictionary_bytes(), self._footer.message(group)], ranges, answers)
+            self._put([*self._dictionaries, self._footer.message(group)], ranges, answers)
         batch = self._reader(names).get_batch(group)
         columns = {name: batch.column(name) for name in names}
         length = self._footer.batches[group].length
@@ -149,12 +150,8 @@ class ArrowBatches(RowGroups):
 
     def _dictionary_bytes(self) -> list[tuple[Range, bytes]]:
         """The dictionaries, which each reader reads as a whole."""
-        if self._dictionaries is None:
-            ranges = [(block.start, block.stop) for block in self._footer.dictionaries]
-            info = self._footer.info
-            answers = self._footer.connector.get_ranges(info.identifier, ranges, info=info) if ranges else []
-            self._dictionaries = list(zip(ranges, answers, strict=True))
-        return self._dictionaries
+        ranges = [(block.start, block.stop) for block in self._footer.dictionaries]
+        return list(zip(ranges, self._fetch(ranges), strict=True))
 
     def _has_missing(self, name: str) -> bool:
         if self._places is None or not lacks_missing(self._schema.field(name).type):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import PurePosixPath
@@ -20,13 +20,14 @@ from datastack_fs.formats.csv_types import MISSING, TEXT
 from datastack_fs.formats.kept_column import KeptColumn
 from datastack_fs.formats.kept_index import IndexPlace
 from datastack_fs.formats.text_content import MAX_BYTES
-from datastack_fs.formats.text_rows import TextRows, ascending
+from datastack_fs.formats.text_rows import RunBytes, TextRows, ascending
 from datastack_fs.index_cache import IndexKey
 from datastack_fs.iterators.base import DatasetMeta
 from datastack_fs.iterators.chunks import MAX_SAMPLES
 from datastack_fs.iterators.columnar import Names
 from datastack_fs.iterators.indices import IndexArray
 from datastack_fs.iterators.labels import pick, rows_of
+from datastack_fs.iterators.planning import Plan
 from datastack_fs.iterators.tabular import TabularDatasetIterator
 from datastack_fs.resource import StreamedResource
 
@@ -159,20 +160,38 @@ class CSVDatasetIterator(TabularDatasetIterator):
         if found is not None:
             return {names[0]: found[indices]}
         rows, places = ascending(indices)
-        columns = self._read_rows([self._columns[name] for name in names], rows)
+        columns = self._values(names, self._parser.read(rows) if names else ())
         if kept is not None and len(rows) == len(self):  # labels, most often, and asked for again
             kept.keep(columns[names[0]])
             columns = {names[0]: columns[names[0]].copy()}
         return columns if places is None else {name: column[places] for name, column in columns.items()}
 
+    def _plan_columns(self, names: Sequence[str], indices: IndexArray) -> Plan[Mapping[str, npt.NDArray[Any]]]:
+        rows, places = ascending(indices)
+        plan = self._rows.plan(rows)
+        if plan is None:
+            return super()._plan_columns(names, indices)
+
+        def finish(runs: Sequence[RunBytes]) -> Mapping[str, npt.NDArray[Any]]:
+            columns = self._values(names, self._parser.parse(runs))
+            return columns if places is None else {name: column[places] for name, column in columns.items()}
+
+        return plan.then(finish)
+
+    def _is_planned(self) -> bool:
+        return self._rows.is_remote
+
     def _kept_column(self, resource: StreamedResource, column: _Column) -> KeptColumn:
         parameters = [asdict(self._dialect), column.place, str(column.dtype), sorted(column.missing)]
         return KeptColumn(IndexKey.of(resource, _COLUMN_KIND, parameters))
 
-    def _read_rows(self, columns: Sequence[_Column], rows: IndexArray) -> dict[str, npt.NDArray[Any]]:
-        """Some columns of rows that ascend and differ; the text of one piece of them is in memory at a time."""
-        parts: dict[str, list[npt.NDArray[Any]]] = {column.name: [column.values([])] for column in columns}
-        for numbers, records in self._parser.read(rows) if columns else ():
+    def _values(
+        self, names: Sequence[str], parsed: Iterable[tuple[IndexArray, list[list[str]]]]
+    ) -> dict[str, npt.NDArray[Any]]:
+        """Some columns of rows that were taken apart; the text of one piece of them is in memory at a time."""
+        columns = [self._columns[name] for name in names]
+        parts: dict[str, list[npt.NDArray[Any]]] = {name: [self._columns[name].values([])] for name in names}
+        for numbers, records in parsed:
             for column in columns:
                 try:
                     parts[column.name].append(column.values([record[column.place] for record in records]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from typing import Final
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from datastack_fs.formats.csv_dialect import CSVDialect
 from datastack_fs.formats.row_index import Run
-from datastack_fs.formats.text_rows import TextRows
+from datastack_fs.formats.text_rows import RunBytes, TextRows
 from datastack_fs.iterators.indices import IndexArray
 
 AT_ONCE: Final = 2048
@@ -37,11 +37,15 @@ class RowParser:
             DatasetFileCorruptError: a row can't be read; it is named by its line.
         """
         for runs in self._rows.read(rows):
-            numbers = np.concatenate([np.arange(run.first, run.stop) for run, _ in runs])
-            records = chain.from_iterable(self._records(run, content) for run, content in runs)
-            # Few at a time: lists that live long would keep Python's collector busy.
-            for start in range(0, len(numbers), AT_ONCE):
-                yield numbers[start : start + AT_ONCE], list(islice(records, AT_ONCE))
+            yield from self.parse(runs)
+
+    def parse(self, runs: Sequence[RunBytes]) -> Iterator[tuple[IndexArray, list[list[str]]]]:
+        """Yields rows with their fields as ``read`` does, of bytes that were fetched."""
+        numbers = np.concatenate([np.arange(run.first, run.stop) for run, _ in runs])
+        records = chain.from_iterable(self._records(run, content) for run, content in runs)
+        # Few at a time: lists that live long would keep Python's collector busy.
+        for start in range(0, len(numbers), AT_ONCE):
+            yield numbers[start : start + AT_ONCE], list(islice(records, AT_ONCE))
 
     def _records(self, run: Run, content: bytes) -> Iterator[list[str]]:
         row = run.first

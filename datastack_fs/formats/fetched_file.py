@@ -6,6 +6,7 @@ import io
 from bisect import bisect_right
 from collections.abc import Sequence
 
+from datastack_fs.iterators.planning import Answers
 from datastack_fs.reading import resolve_seek
 from datastack_fs.resource import Range, ResourceInfo, ResourceOpener
 
@@ -38,7 +39,7 @@ class FetchedFile:
         self._starts: list[int] = []
         self._pieces: list[memoryview] = []
 
-    def put(self, ranges: Sequence[Range], answers: Sequence[bytes]) -> None:
+    def put(self, ranges: Sequence[Range], answers: Answers) -> None:
         """Takes these bytes instead of those that it had; the ranges may overlap, but none lies within another."""
         pairs = sorted(zip(ranges, answers, strict=True), key=lambda pair: pair[0])
         self._starts = [start for (start, _), _ in pairs]

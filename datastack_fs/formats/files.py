@@ -17,8 +17,10 @@ from datastack_fs.formats.images import MAX_PIXELS
 from datastack_fs.iterators.base import DatasetIterator, DatasetMeta
 from datastack_fs.iterators.columnar import check_triple, constant
 from datastack_fs.iterators.indices import IndexArray
-from datastack_fs.iterators.labels import label_array
+from datastack_fs.iterators.labels import columns_of, label_array
 from datastack_fs.iterators.origin import Origin
+from datastack_fs.iterators.planning import Answers, ByteRanges, Plan
+from datastack_fs.resource import ResourceInfo
 from datastack_fs.storage import StorageConnector
 
 
@@ -109,9 +111,15 @@ class FilesDatasetIterator(DatasetIterator[tuple[Any, Any, Any]]):
             meta = DatasetMeta(folder.rstrip("/") or connector.url, PurePosixPath(folder or connector.url).stem)
         super().__init__(meta if class_names is None else meta.replace(class_names=class_names))
         check_triple(self.meta)
-        self._connector, self._folder = connector, folder
+        self._connector, self._store, self._folder = connector, connector.url, folder
+        self._is_local = connector.url.startswith("file:")
         # A split that was saved must not be read with other files, whose classes happen to be the same.
-        self._origin = Origin(connector.url, folder or "/", checksum=f"names:{self._files.names.digest()}")
+        self._origin = Origin(
+            connector.url,
+            folder or "/",
+            checksum=f"names:{self._files.names.digest()}",
+            is_local=self._is_local,
+        )
         self._decoder = Decoder(decode, mode, max_pixels)
         self._decoder.check(names)
 
@@ -119,10 +127,28 @@ class FilesDatasetIterator(DatasetIterator[tuple[Any, Any, Any]]):
         return len(self._keys)
 
     def _samples(self, indices: IndexArray) -> list[tuple[Any, Any, Any]]:
-        contents = self._read_files(file for sample in set(indices.tolist()) for file in self._files_of(sample))
-        targets = list(self._targets_in(indices, contents))
+        return self._rows(indices, self._read_files(self._files_in(indices)))
+
+    def _plan(self, indices: IndexArray) -> Plan[tuple[Any, ...]]:
+        files = self._files_in(indices)
+        wanted = [self._files[file] for file in files]
+        versions = [each for each in wanted if isinstance(each, ResourceInfo)]
+        plan = self._connector.plan_resources(versions) if len(versions) == len(wanted) else None
+        if plan is None:
+            return super()._plan(indices)
+
+        def finish(answers: Sequence[Answers]) -> tuple[Any, ...]:
+            return columns_of(self._rows(indices, dict(zip(files, plan.contents(answers), strict=True))))
+
+        requests = [ByteRanges(source, info.identifier, info, ranges) for source, info, ranges in plan.requests]
+        return Plan(requests, finish)
+
+    def _is_planned(self) -> bool:
+        return not self._is_local
+
+    def _rows(self, indices: IndexArray, contents: Mapping[int, bytes]) -> list[tuple[Any, Any, Any]]:
         rows = []
-        for sample, target in zip(indices.tolist(), targets, strict=True):
+        for sample, target in zip(indices.tolist(), self._targets_in(indices, contents), strict=True):
             values = {self.meta.sample_pos: self._decoded(sample, contents), self.meta.target_pos: target}
             values[self.meta.tag_pos] = self._tag(sample)
             rows.append((values[0], values[1], values[2]))
@@ -131,7 +157,8 @@ class FilesDatasetIterator(DatasetIterator[tuple[Any, Any, Any]]):
     def _targets(self, indices: IndexArray) -> npt.NDArray[Any]:
         if self._part is None:
             return self._targets_in(indices, {})
-        return self._targets_in(indices, self._read_files(self._part_of(sample) for sample in set(indices.tolist())))
+        files = sorted({self._part_of(sample) for sample in set(indices.tolist())})
+        return self._targets_in(indices, self._read_files(files))
 
     def _tags(self, indices: IndexArray) -> npt.NDArray[Any]:
         return label_array([self._tag(sample) for sample in indices.tolist()])
@@ -156,10 +183,13 @@ class FilesDatasetIterator(DatasetIterator[tuple[Any, Any, Any]]):
     def _ending(self, file: int, sample: int) -> str:
         return "" if self._groups is None else self._groups.ending(self._files.names[file], sample)
 
-    def _read_files(self, files: Iterable[int]) -> dict[int, bytes]:
-        unique = sorted(set(files))
-        contents = self._connector.read_resources([self._files[file] for file in unique])
-        return dict(zip(unique, contents, strict=True))
+    def _files_in(self, indices: IndexArray) -> list[int]:
+        """The files that samples are made of, each once."""
+        return sorted({file for sample in set(indices.tolist()) for file in self._files_of(sample)})
+
+    def _read_files(self, files: Sequence[int]) -> dict[int, bytes]:
+        contents = self._connector.read_resources([self._files[file] for file in files])
+        return dict(zip(files, contents, strict=True))
 
     def _decoded(self, sample: int, contents: Mapping[int, bytes]) -> Any:
         if self._groups is None:
@@ -169,4 +199,4 @@ class FilesDatasetIterator(DatasetIterator[tuple[Any, Any, Any]]):
 
     def _decoded_file(self, file: int, contents: Mapping[int, bytes]) -> Any:
         identifier = self._files.identifier(file)
-        return self._decoder(contents[file], identifier, f"{identifier} in {self._connector.url}")
+        return self._decoder(contents[file], identifier, f"{identifier} in {self._store}")

@@ -14,6 +14,7 @@ from datastack_fs.formats.row_groups import RowGroups
 from datastack_fs.iterators.base import DatasetMeta
 from datastack_fs.iterators.columnar import Names
 from datastack_fs.iterators.indices import IndexArray
+from datastack_fs.iterators.planning import Plan
 from datastack_fs.iterators.tabular import TabularDatasetIterator
 from datastack_fs.processes import PerProcess
 from datastack_fs.resource import StreamedResource
@@ -57,6 +58,7 @@ class GroupedTableDatasetIterator(TabularDatasetIterator):
         self._groups = PerProcess(self._opener(resource, cache_bytes))
         groups = self._groups.get()
         self._length = len(groups)
+        self._is_remote = resource.local_path is None
         known = meta or DatasetMeta(resource.identifier, PurePosixPath(resource.identifier).stem)
         super().__init__(groups.schema.names, known, sample=sample, target=target, tag=tag, vector=vector)
         if meta is None:
@@ -72,6 +74,12 @@ class GroupedTableDatasetIterator(TabularDatasetIterator):
 
     def _read_columns(self, names: Sequence[str], indices: IndexArray) -> Mapping[str, npt.NDArray[Any]]:
         return self._groups.get().read(names, indices)
+
+    def _plan_columns(self, names: Sequence[str], indices: IndexArray) -> Plan[Mapping[str, npt.NDArray[Any]]]:
+        return self._groups.get().plan(names, indices) or super()._plan_columns(names, indices)
+
+    def _is_planned(self) -> bool:
+        return self._is_remote
 
 
 def _class_names(notes: Mapping[bytes, bytes], target: Any) -> tuple[str, ...] | None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import PurePosixPath
 from typing import Any, Final
 
@@ -19,13 +19,14 @@ from datastack_fs.formats.kept_index import IndexPlace
 from datastack_fs.formats.record_scan import LineScanner
 from datastack_fs.formats.row_index import Run
 from datastack_fs.formats.text_content import MAX_BYTES
-from datastack_fs.formats.text_rows import TextRows, ascending
+from datastack_fs.formats.text_rows import RunBytes, TextRows, ascending
 from datastack_fs.index_cache import IndexKey
 from datastack_fs.iterators.base import DatasetIterator, DatasetMeta
 from datastack_fs.iterators.chunks import MAX_SAMPLES
 from datastack_fs.iterators.columnar import Names, check_triple, constant, names_in
 from datastack_fs.iterators.indices import IndexArray
-from datastack_fs.iterators.labels import label_array
+from datastack_fs.iterators.labels import columns_of, label_array
+from datastack_fs.iterators.planning import Plan
 from datastack_fs.resource import StreamedResource
 
 LOOKED_AT: Final = 100
@@ -105,11 +106,23 @@ class JSONLinesDatasetIterator(DatasetIterator[tuple[Any, Any, Any]]):
         return len(self._rows)
 
     def _samples(self, indices: IndexArray) -> list[tuple[Any, Any, Any]]:
-        rows, found = ascending(indices)
-        places = range(len(rows)) if found is None else found.tolist()
-        lines = list(self._lines(rows))
-        # Each place gets objects of its own, which are the caller's to change.
-        return [self._sample_of(self._parsed(*lines[place])) for place in places]
+        rows, places = ascending(indices)
+        return self._samples_of(list(self._lines(rows)), places)
+
+    def _plan(self, indices: IndexArray) -> Plan[tuple[Any, ...]]:
+        rows, places = ascending(indices)
+        plan = self._rows.plan(rows)
+        if plan is None:
+            return super()._plan(indices)
+        return plan.then(lambda runs: columns_of(self._samples_of(list(self._split(runs)), places)))
+
+    def _is_planned(self) -> bool:
+        return self._rows.is_remote
+
+    def _samples_of(self, lines: Sequence[RunBytes], places: IndexArray | None) -> list[tuple[Any, Any, Any]]:
+        """The samples of lines, in the order of their places; each gets objects of its own, the caller's to change."""
+        ordered = lines if places is None else [lines[place] for place in places.tolist()]
+        return [self._sample_of(self._parsed(*line)) for line in ordered]
 
     def _chunks(self) -> Iterator[list[tuple[Any, Any, Any]]]:
         """All samples in order: the file is read in large pieces, from front to back."""
@@ -139,10 +152,13 @@ class JSONLinesDatasetIterator(DatasetIterator[tuple[Any, Any, Any]]):
             kept.keep(column)
         return label_array(values if places is None else [values[place] for place in places.tolist()])
 
-    def _lines(self, rows: IndexArray) -> Iterator[tuple[Run, bytes]]:
-        for piece in self._rows.read(rows):
-            for run, content in piece:
-                yield from self._rows.split(run, content)
+    def _lines(self, rows: IndexArray) -> Iterator[RunBytes]:
+        return chain.from_iterable(map(self._split, self._rows.read(rows)))
+
+    def _split(self, runs: Sequence[RunBytes]) -> Iterator[RunBytes]:
+        """The lines of runs, one by one."""
+        for run, content in runs:
+            yield from self._rows.split(run, content)
 
     def _parsed(self, run: Run, content: bytes) -> dict[str, Any]:
         try:

@@ -14,6 +14,7 @@ from datastack_fs.formats.arrow_errors import reading_arrow
 from datastack_fs.formats.fetched_file import FetchedFile
 from datastack_fs.formats.parquet_footer import MAGIC, Chunk, ParquetFooter
 from datastack_fs.formats.row_groups import Group, RowGroups
+from datastack_fs.iterators.planning import Answers
 from datastack_fs.resource import Range
 
 
@@ -74,7 +75,7 @@ class ParquetGroups(RowGroups):
     def _ranges(self, group: int, names: Sequence[str]) -> list[Range]:
         return [self._chunk(group, leaf).place for name in names for leaf in self._leaves[name]]
 
-    def _decode(self, group: int, names: Sequence[str], ranges: Sequence[Range], answers: Sequence[bytes]) -> Group:
+    def _decode(self, group: int, names: Sequence[str], ranges: Sequence[Range], answers: Answers) -> Group:
         self._fetched_file.put(ranges, answers)
         try:
             # One thread: it is as quick for groups of thousands of rows, and a forked child has none of Arrow's.

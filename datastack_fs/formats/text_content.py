@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol
 
 from datastack_fs.errors import DatasetFileCorruptError, StorageFullError
 from datastack_fs.index_cache import IndexCache, IndexKey
+from datastack_fs.iterators.planning import Answers, ByteRanges, Plan
 from datastack_fs.resource import CHUNK_BYTES, Range, ResourceInfo, ResourceOpener, StreamedResource
 
 logger = logging.getLogger(__name__)
@@ -28,6 +29,9 @@ class TextContent(Protocol):
 
     def read(self, ranges: Sequence[Range]) -> Sequence[bytes | memoryview]:
         """The bytes of each range."""
+
+    def plan(self, ranges: Sequence[Range]) -> Plan[Answers]:
+        """What ``read`` would fetch, and the bytes of each range of that."""
 
     def blocks(self) -> Iterator[bytes]:
         """All bytes, from front to back."""
@@ -59,6 +63,11 @@ class StoredText:
     def read(self, ranges: Sequence[Range]) -> Sequence[bytes | memoryview]:
         """The bytes of each range, of the one version."""
         return self._connector.get_ranges(self._info.identifier, ranges, info=self._info)
+
+    def plan(self, ranges: Sequence[Range]) -> Plan[Answers]:
+        """The ranges themselves."""
+        request = ByteRanges(self._connector, self._info.identifier, self._info, ranges)
+        return Plan((request,), lambda answers: answers[0])
 
     def blocks(self) -> Iterator[bytes]:
         """All bytes, read ahead in parallel from a remote store."""
@@ -95,6 +104,10 @@ class UnpackedText:
         """The bytes of each range of the unpacked text."""
         content = self._content()
         return [content[start:stop] for start, stop in ranges]
+
+    def plan(self, ranges: Sequence[Range]) -> Plan[Answers]:
+        """Nothing to fetch: all bytes are on this machine."""
+        return Plan((), lambda answers: self.read(ranges))
 
     def blocks(self) -> Iterator[bytes]:
         """All bytes of the unpacked text."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 
@@ -15,13 +15,21 @@ from datastack_fs.formats.record_scan import RecordScanner
 from datastack_fs.formats.row_index import GROUP, RowIndex, Run
 from datastack_fs.formats.text_content import MAX_BYTES, UnpackedText, text_content
 from datastack_fs.iterators.indices import IndexArray
+from datastack_fs.iterators.planning import Answers, Plan
 from datastack_fs.resource import StreamedResource
 
 PIECE_BYTES: Final = 8 << 20
 """Most that is fetched at once; a piece holds at least one row."""
 
+PLANNED_BYTES: Final = 32 << 20
+"""Most that is planned to be fetched at once for a batch; one of more is read in pieces."""
+
 FIRST_PIECE_BYTES: Final = 64 << 10
 """The first piece of a loop over all rows is smaller, so that its first sample comes soon."""
+
+
+RunBytes: TypeAlias = tuple[Run, bytes]
+"""A run of rows, and the bytes that they lie in."""
 
 
 class TextRows:
@@ -55,6 +63,8 @@ class TextRows:
         self._what, self._line_end = f"{resource.identifier} in {resource.connector.url}", line_end
         self._check_summary = check_summary
         self._content = text_content(resource, max_bytes)
+        self.is_remote = resource.local_path is None and not isinstance(self._content, UnpackedText)
+        """Whether rows are fetched from far away."""
         self._index, self._is_kept = self._found(resource, place)
 
     def __len__(self) -> int:
@@ -84,12 +94,18 @@ class TextRows:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_index": None} if self._is_kept else self.__dict__
 
-    def read(self, rows: IndexArray) -> Iterator[list[tuple[Run, bytes]]]:
+    def read(self, rows: IndexArray) -> Iterator[list[RunBytes]]:
         """Yields the bytes of rows, which ascend and differ, as runs of rows: a piece at a time, fetched at once."""
         for piece in self.index.pieces(rows, PIECE_BYTES):
             runs = self.index.runs(piece)
-            answers = self._content.read([run.range for run in runs])
-            yield [(run, bytes(answer)) for run, answer in zip(runs, answers, strict=True)]
+            yield _paired(runs, self._content.read([run.range for run in runs]))
+
+    def plan(self, rows: IndexArray) -> Plan[list[RunBytes]] | None:
+        """The bytes of rows, which ascend and differ, as runs of rows; None for more than is fetched at once."""
+        runs = self.index.runs(rows)
+        if sum(run.end - run.start for run in runs) > PLANNED_BYTES:
+            return None
+        return self._content.plan([run.range for run in runs]).then(lambda answers: _paired(runs, answers))
 
     def row_at(self, place: int) -> int:
         """The row that a byte belongs to."""
@@ -97,7 +113,7 @@ class TextRows:
         rows = np.arange(group * GROUP, min((group + 1) * GROUP, len(self)), dtype=np.int64)
         return int(rows[np.searchsorted(self.index.starts(rows), place, side="right") - 1])
 
-    def split(self, run: Run, content: bytes) -> Iterator[tuple[Run, bytes]]:
+    def split(self, run: Run, content: bytes) -> Iterator[RunBytes]:
         """The rows of a run one by one, each with its bytes."""
         edges = self.index.starts(np.arange(run.first, run.stop + 1, dtype=np.int64)).tolist()
         for row, (start, end) in enumerate(pairwise(edges), run.first):
@@ -121,6 +137,10 @@ class TextRows:
         (before,) = self._content.read([(start, place)])
         line = int(self.index.lines[group]) + len(self._line_end.findall(bytes(before)))
         return DatasetFileCorruptError(f"{self._what}: line {line:,} (row {row:,}, byte {place:,}) {reason}")
+
+
+def _paired(runs: Sequence[Run], answers: Answers) -> list[RunBytes]:
+    return [(run, bytes(answer)) for run, answer in zip(runs, answers, strict=True)]
 
 
 def ascending(indices: IndexArray) -> tuple[IndexArray, IndexArray | None]:

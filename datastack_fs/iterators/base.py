@@ -14,7 +14,7 @@ import numpy.typing as npt
 from datastack_fs.iterators.chunks import read_in_chunks
 from datastack_fs.iterators.contents import one_line
 from datastack_fs.iterators.indices import IndexArray, Indices, as_index, as_indices
-from datastack_fs.iterators.labels import as_column, label_array, samples_of
+from datastack_fs.iterators.labels import columns_of, label_array, samples_of
 from datastack_fs.iterators.origin import Origin, origin_of
 from datastack_fs.iterators.planning import ByteRanges, Plan, merged
 from datastack_fs.iterators.tree import html_list, text_lines, tree_of
@@ -150,7 +150,7 @@ class DatasetIterator(ABC, Generic[SampleT_co]):
 
         This default makes them of samples: write it wherever data is columns already (see ``ColumnarDatasetIterator``).
         """
-        return tuple(as_column(values) for values in zip(*self._read(indices), strict=True))
+        return columns_of(self._read(indices))
 
     def _is_columnar(self) -> bool:
         """Whether samples are nothing but the rows of what ``_take`` gives, with the same types in every batch."""

@@ -130,3 +130,13 @@ def samples_of(columns: Sequence[Any]) -> list[Any]:
         [(np.int64(1), 'a'), (np.int64(2), 'b')]
     """
     return list(zip(*map(rows_of, columns), strict=True))
+
+
+def columns_of(samples: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:
+    """The columns of a batch of samples, of which there is one at least.
+
+    Examples:
+        >>> columns_of([(1, "a"), (2, "b")])
+        (array([1, 2]), array(['a', 'b'], dtype=object))
+    """
+    return tuple(as_column(values) for values in zip(*samples, strict=True))

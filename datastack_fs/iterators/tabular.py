@@ -21,6 +21,7 @@ from datastack_fs.iterators.columnar import (
     triple,
 )
 from datastack_fs.iterators.indices import IndexArray, Indices, as_indices
+from datastack_fs.iterators.planning import Plan
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,6 +88,10 @@ class TabularDatasetIterator(ColumnarDatasetIterator):
     def _read_columns(self, names: Sequence[str], indices: IndexArray) -> Mapping[str, npt.NDArray[Any]]:
         """Reads some columns at checked indices, as new arrays; there may be no index, and no name."""
 
+    def _plan_columns(self, names: Sequence[str], indices: IndexArray) -> Plan[Mapping[str, npt.NDArray[Any]]]:
+        """What ``_read_columns`` would fetch, and the columns made of that; this default knows nothing of it."""
+        return Plan((), lambda answers: self._read_columns(names, indices), is_known=False)
+
     @property
     def column_names(self) -> tuple[str, ...]:
         """All columns of the table, in order."""
@@ -114,12 +119,19 @@ class TabularDatasetIterator(ColumnarDatasetIterator):
         return pd.DataFrame(flat, columns=list(self._column_names), index=pd.RangeIndex(len(wanted)))
 
     def _take(self, indices: IndexArray) -> tuple[Any, ...]:
-        names = list(dict.fromkeys(name for each in self._names for name in names_in(each)))
-        columns = self._read_columns(names, indices)
+        return self._arranged(self._read_columns(self._wanted(), indices), len(indices))
+
+    def _plan(self, indices: IndexArray) -> Plan[tuple[Any, ...]]:
+        return self._plan_columns(self._wanted(), indices).then(lambda columns: self._arranged(columns, len(indices)))
+
+    def _wanted(self) -> list[str]:
+        return list(dict.fromkeys(name for each in self._names for name in names_in(each)))
+
+    def _arranged(self, columns: Mapping[str, npt.NDArray[Any]], length: int) -> tuple[Any, ...]:
         if not self._vector:
-            return triple(self.meta, self._names, columns, len(indices))
+            return triple(self.meta, self._names, columns, length)
         vectors = {**columns, _VECTOR: self._vectors(columns)}
-        return triple(self.meta, (_VECTOR, *self._names[1:]), vectors, len(indices))
+        return triple(self.meta, (_VECTOR, *self._names[1:]), vectors, length)
 
     def _targets(self, indices: IndexArray) -> npt.NDArray[Any]:
         return labels_at(self._names[1], None, indices, self._read_columns)

@@ -170,7 +170,7 @@ TYPES = {
 
 
 ARROW = int(pa.__version__.partition(".")[0])
-FROM_ARROW = {"views of text": 21, "fixed lists, one missing": 24}
+FROM_ARROW = {"views of text": 21, "fixed lists, one missing": 26}
 
 
 @pytest.mark.parametrize("kind", TYPES)
