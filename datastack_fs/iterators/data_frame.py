@@ -12,6 +12,7 @@ from datastack_fs.iterators.base import DatasetMeta
 from datastack_fs.iterators.columnar import Names
 from datastack_fs.iterators.columns import own
 from datastack_fs.iterators.indices import IndexArray, Indices, as_indices
+from datastack_fs.iterators.planning import Plan
 from datastack_fs.iterators.tabular import TabularDatasetIterator
 
 if TYPE_CHECKING:
@@ -112,6 +113,9 @@ class DataFrameDatasetIterator(TabularDatasetIterator):
 
     def _read_columns(self, names: Sequence[str], indices: IndexArray) -> Mapping[str, npt.NDArray[Any]]:
         return {name: self._read_column(name, indices) for name in names}
+
+    def _plan_columns(self, names: Sequence[str], indices: IndexArray) -> Plan[Mapping[str, npt.NDArray[Any]]]:
+        return Plan((), lambda answers: self._read_columns(names, indices))
 
     def _read_column(self, name: str, indices: IndexArray) -> npt.NDArray[Any]:
         values = self._values(name)

@@ -14,7 +14,7 @@ OtherT = TypeVar("OtherT")
 Answers: TypeAlias = Sequence[Any]
 """The bytes of each range of a request, as ``bytes`` or ``memoryview``, in the order of its ranges."""
 
-_RESOURCES_AT_ONCE: Final = 16
+_RESOURCES_AT_ONCE: Final = 64
 
 
 class RangeSource(Protocol):

@@ -6,10 +6,12 @@ import zipfile
 from itertools import chain
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 
 from datastack_fs import open_dataset
+from datastack_fs.iterators import DataFrameDatasetIterator
 from datastack_fs.iterators.labels import samples_of
 from datastack_fs.iterators.planning import fetched
 from datastack_fs.testing.iterators import assert_all_same, shuffled
@@ -118,3 +120,12 @@ def test_members_of_a_zip_are_ranges_of_it(method):
         assert targets.tolist() == [int(names[index][0]) for index in batch]
         assert len(store.requests) == 1
         store.requests.clear()
+
+
+def test_a_frame_needs_no_bytes_and_a_workbook_cannot_tell():
+    frame = DataFrameDatasetIterator(pd.DataFrame({"x": [1, 2], "label": [0, 1]}))
+    assert frame.byte_ranges([1]) == []
+    (workbook, *_) = (case for case in all_cases() if case.name == "excel")
+    store = ExactStore("plans-excel")
+    store.set_resource(workbook.identifier, workbook.contents[workbook.identifier])
+    assert open_dataset(workbook.identifier, storage=store, **workbook.options).byte_ranges([1]) is None
