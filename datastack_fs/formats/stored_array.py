@@ -100,7 +100,7 @@ class StoredArray(Column):
             return super().plan(indices)
         batch = RowBatch(self, indices)
         request = ByteRanges(self._connector, self._info.identifier, self._info, batch.ranges)
-        return Plan([request], lambda answers: self._decoded(batch.rows(answers[0])))
+        return Plan.fetching(request, lambda answers: self._decoded(batch.rows(answers)))
 
     def is_planned(self) -> bool:
         """Whether the bytes are far away."""
@@ -180,7 +180,7 @@ class LoadedArray(Column):
 
     def plan(self, indices: IndexArray) -> Plan[Any]:
         """Nothing that is known: all of the file, in the process where it is first read."""
-        return Plan((), lambda answers: self.labels(indices), is_known=False)
+        return Plan.unfetched(lambda: self.labels(indices), is_known=False)
 
 
 def _load(load: Callable[[], npt.NDArray[Any]], reason: str) -> npt.NDArray[Any]:

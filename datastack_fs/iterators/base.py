@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
@@ -162,7 +163,7 @@ class DatasetIterator(ABC, Generic[SampleT_co]):
         This default knows nothing, and calls ``_take`` when the columns are wanted. A class that writes ``_take``
         writes this as well, or has the default.
         """
-        return Plan((), lambda answers: self._take(indices), is_known=False)
+        return Plan.unfetched(lambda: self._take(indices), is_known=False)
 
     def _is_planned(self) -> bool:
         """Whether ``_plan`` has something to fetch: if not, ``_take`` is called without one."""
@@ -251,6 +252,46 @@ class DatasetIterator(ABC, Generic[SampleT_co]):
                 raise RuntimeError(f"{type(self).__name__}._take gave {len(column)} rows for {len(checked)} indices")
         return columns
 
+    def batches(
+        self,
+        size: SupportsIndex,
+        indices: Indices | None = None,
+        *,
+        prefetch: int = 4,
+        max_bytes: int = 256 << 20,
+        drop_last: bool = False,
+    ) -> Iterator[tuple[Any, ...]]:
+        """Batches as ``take`` gives them, in order, of which the next are fetched while one is used.
+
+        What the bytes of a stack's leaves are is planned beforehand, so a shuffled order is fetched as early as any
+        other. Where all batches together want most of a resource, it is fetched in large blocks and kept until the
+        end. What can't be planned, is local or in memory, is read when its turn comes. Threads fetch and decode;
+        functions given to ``map`` and the like are called in the caller's thread, batch after batch. The threads end
+        with the loop, or when the generator is closed.
+
+        Args:
+            size: samples in a batch.
+            indices: which samples, and in which order; all of them by default.
+            prefetch: most batches under way besides the one in use; 0 reads each when its turn comes.
+            max_bytes: most memory for what is under way or kept; a batch that needs more comes alone.
+            drop_last: leave out a last batch that is smaller than the others.
+
+        Examples:
+            >>> from datastack_fs.iterators import SequenceDatasetIterator
+            >>> numbers = SequenceDatasetIterator(np.arange(7)).shuffle(seed=1)
+            >>> [samples.tolist() for samples, _, _ in numbers.batches(3)]
+            [[2, 4, 5], [0, 6, 3], [1]]
+        """
+        from datastack_fs.iterators.look_ahead import Batches, batches_ahead
+        from datastack_fs.iterators.selections import as_selection
+
+        each, ahead = operator.index(size), operator.index(prefetch)
+        if each < 1 or ahead < 0:
+            raise ValueError(f"a batch needs one sample at least, and prefetch can't be negative: {each}, {ahead}")
+        selection = range(len(self)) if indices is None else as_selection(indices, len(self))
+        length = len(selection) - len(selection) % each if drop_last else len(selection)
+        return batches_ahead(self, Batches(selection[:length], each), ahead, max_bytes)
+
     def byte_ranges(self, indices: Indices) -> list[ByteRanges] | None:
         """The bytes of the stores that a batch needs: for each resource one request; none for what is in memory.
 
@@ -269,7 +310,9 @@ class DatasetIterator(ABC, Generic[SampleT_co]):
             [('zeros.npy', [(320, 448), (576, 640)])]
         """
         checked = as_indices(indices, len(self))
-        plan = self._plan(checked) if len(checked) else Plan((), lambda answers: ())
+        if not len(checked):
+            return []
+        plan = self._plan(checked)
         return merged(plan.requests) if plan.is_known else None
 
     def __iter__(self) -> Iterator[SampleT_co]:

@@ -50,7 +50,7 @@ class Column(ABC):
 
     def plan(self, indices: IndexArray) -> Plan[Any]:
         """What ``column`` would fetch, and the column made of that."""
-        return Plan((), lambda answers: self.column(indices))
+        return Plan.unfetched(lambda: self.column(indices))
 
     def is_planned(self) -> bool:
         """Whether ``plan`` has something to fetch."""

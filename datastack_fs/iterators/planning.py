@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 
 from datastack_fs.threads import map_in_threads
@@ -45,6 +46,11 @@ class ByteRanges:
     ranges: Sequence[tuple[int, int]]
 
     @property
+    def resource(self) -> tuple[int, str, Any]:
+        """What tells this version of the resource from others in this process."""
+        return id(self.source), self.identifier, self.info
+
+    @property
     def size(self) -> int:
         """The bytes that are asked for."""
         return sum(stop - start for start, stop in self.ranges)
@@ -56,18 +62,31 @@ class Plan(Generic[T_co]):
 
     Attributes:
         requests: what to fetch; nothing for what is local or in memory.
-        finish: makes the batch of the answers to each request; any thread may call it, once.
-        is_known: False if ``finish`` reads more than the requests say.
+        decode: makes of the answers to each request what ``finish`` gets. Any thread may call it, and several at once:
+            code of the library alone.
+        finish: makes the batch of that, in the thread of whoever reads, and batch after batch: also a caller's code.
+        is_known: False if more is read than the requests say.
 
     Examples:
-        >>> plan = Plan((), lambda answers: [1, 2, 3]).then(sum)
+        >>> plan = Plan.unfetched(lambda: [1, 2, 3]).then(sum)
         >>> plan.read(), plan.size
         (6, 0)
     """
 
     requests: Sequence[ByteRanges]
-    finish: Callable[[Sequence[Answers]], T_co]
+    decode: Callable[[Sequence[Answers]], Any]
+    finish: Callable[[Any], T_co]
     is_known: bool = True
+
+    @classmethod
+    def fetching(cls, request: ByteRanges, decode: Callable[[Answers], OtherT]) -> Plan[OtherT]:
+        """A batch that is made of the answers to one request."""
+        return Plan([request], lambda answers: decode(answers[0]), _itself)
+
+    @classmethod
+    def unfetched(cls, read: Callable[[], OtherT], *, is_known: bool = True) -> Plan[OtherT]:
+        """A batch that a function gives, without anything that would be fetched for it beforehand."""
+        return Plan((), _itself, lambda _: read(), is_known)
 
     @property
     def size(self) -> int:
@@ -76,37 +95,43 @@ class Plan(Generic[T_co]):
 
     def read(self) -> T_co:
         """Fetches what is needed, all at once, and makes the batch."""
-        return self.finish(fetched(self.requests))
+        return self.finish(self.decode(fetched(self.requests)))
 
     def then(self, function: Callable[[T_co], OtherT]) -> Plan[OtherT]:
-        """The same, with the batch put through a function."""
+        """The same, with the batch put through a function at last."""
         finish = self.finish
-        return Plan(self.requests, lambda answers: function(finish(answers)), self.is_known)
+        return Plan(self.requests, self.decode, lambda decoded: function(finish(decoded)), self.is_known)
 
 
 def joint(plans: Sequence[Plan[Any]], join: Callable[[list[Any]], OtherT]) -> Plan[OtherT]:
     """Several plans as one, whose batch is made of theirs.
 
     Examples:
-        >>> joint([Plan((), lambda answers: 1), Plan((), lambda answers: 2)], sum).read()
+        >>> joint([Plan.unfetched(lambda: 1), Plan.unfetched(lambda: 2)], sum).read()
         3
     """
-    ends = [0]
-    for plan in plans:
-        ends.append(ends[-1] + len(plan.requests))
+    ends = [0, *accumulate(len(plan.requests) for plan in plans)]
 
-    def finish(answers: Sequence[Answers]) -> OtherT:
+    def decode(answers: Sequence[Answers]) -> list[Any]:
         parts = zip(plans, ends, ends[1:], strict=False)
-        return join([plan.finish(answers[start:stop]) for plan, start, stop in parts])
+        return [plan.decode(answers[start:stop]) for plan, start, stop in parts]
 
-    return Plan([request for plan in plans for request in plan.requests], finish, all(plan.is_known for plan in plans))
+    def finish(decoded: Sequence[Any]) -> OtherT:
+        return join([plan.finish(part) for plan, part in zip(plans, decoded, strict=True)])
+
+    requests = [request for plan in plans for request in plan.requests]
+    return Plan(requests, decode, finish, all(plan.is_known for plan in plans))
+
+
+def _itself(value: Any) -> Any:
+    return value
 
 
 def fetched(requests: Sequence[ByteRanges]) -> list[Answers]:
     """The answers to all requests: one call for each resource, all of them at once."""
     together: dict[tuple[int, str, Any], list[int]] = {}
     for number, request in enumerate(requests):
-        together.setdefault((id(request.source), request.identifier, request.info), []).append(number)
+        together.setdefault(request.resource, []).append(number)
 
     def fetch(numbers: list[int]) -> Answers:
         first = requests[numbers[0]]
@@ -134,7 +159,7 @@ def merged(requests: Sequence[ByteRanges]) -> list[ByteRanges]:
     """
     together: dict[tuple[int, str, Any], list[ByteRanges]] = {}
     for request in requests:
-        together.setdefault((id(request.source), request.identifier, request.info), []).append(request)
+        together.setdefault(request.resource, []).append(request)
     return [replace(same[0], ranges=_union(same)) for same in together.values()]
 
 
