@@ -137,11 +137,16 @@ class FilesDatasetIterator(DatasetIterator[tuple[Any, Any, Any]]):
         if plan is None:
             return super()._plan(indices)
 
-        def finish(answers: Sequence[Answers]) -> tuple[Any, ...]:
-            return columns_of(self._rows(indices, dict(zip(files, plan.contents(answers), strict=True))))
+        def unpack(answers: Sequence[Answers]) -> dict[int, bytes]:
+            return dict(zip(files, plan.contents(answers), strict=True))
+
+        def decode(contents: Mapping[int, bytes]) -> tuple[Any, ...]:
+            return columns_of(self._rows(indices, contents))
 
         requests = [ByteRanges(source, info.identifier, info, ranges) for source, info, ranges in plan.requests]
-        return Plan(requests, finish)
+        if callable(self._decoder.decode):  # the caller's own, which perhaps only one thread may call
+            return Plan(requests, unpack, decode)
+        return Plan.of(requests, lambda answers: decode(unpack(answers)))
 
     def _is_planned(self) -> bool:
         return not self._is_local

@@ -101,12 +101,13 @@ class RowGroups(ABC):
                 return None
         ranges = _ranges_of(shares)
 
-        def finish(answers: Sequence[Answers]) -> Mapping[str, npt.NDArray[Any]]:
+        def finish(answers: Answers) -> Mapping[str, npt.NDArray[Any]]:
             with self._reading():
-                found = dict(self._picked(names, shares, answers[0] if answers else ()))
+                found = dict(self._picked(names, shares, answers))
                 return self._arranged(names, found, places, repeats=len(wanted) < len(indices))
 
-        return Plan([ByteRanges(self._connector, self._info.identifier, self._info, ranges)] if ranges else (), finish)
+        # One after the other, as a plan may have left columns to the one before.
+        return Plan.fetching(ByteRanges(self._connector, self._info.identifier, self._info, ranges)).then(finish)
 
     def _portions(self, names: Sequence[str], wanted: IndexArray) -> Iterator[list[_Share]]:
         """The shares of groups in sorted rows, in portions that are fetched at once; the kept groups go first."""

@@ -100,7 +100,7 @@ class StoredArray(Column):
             return super().plan(indices)
         batch = RowBatch(self, indices)
         request = ByteRanges(self._connector, self._info.identifier, self._info, batch.ranges)
-        return Plan.fetching(request, lambda answers: self._decoded(batch.rows(answers)))
+        return Plan.of([request], lambda answers: self._decoded(batch.rows(answers[0])))
 
     def is_planned(self) -> bool:
         """Whether the bytes are far away."""

@@ -67,7 +67,7 @@ class StoredText:
     def plan(self, ranges: Sequence[Range]) -> Plan[Answers]:
         """The ranges themselves."""
         request = ByteRanges(self._connector, self._info.identifier, self._info, ranges)
-        return Plan((request,), lambda answers: answers[0])
+        return Plan.fetching(request)
 
     def blocks(self) -> Iterator[bytes]:
         """All bytes, read ahead in parallel from a remote store."""
@@ -107,7 +107,7 @@ class UnpackedText:
 
     def plan(self, ranges: Sequence[Range]) -> Plan[Answers]:
         """Nothing to fetch: all bytes are on this machine."""
-        return Plan((), lambda answers: self.read(ranges))
+        return Plan.unfetched(lambda: self.read(ranges))
 
     def blocks(self) -> Iterator[bytes]:
         """All bytes of the unpacked text."""

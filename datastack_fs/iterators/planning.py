@@ -79,9 +79,14 @@ class Plan(Generic[T_co]):
     is_known: bool = True
 
     @classmethod
-    def fetching(cls, request: ByteRanges, decode: Callable[[Answers], OtherT]) -> Plan[OtherT]:
-        """A batch that is made of the answers to one request."""
-        return Plan([request], lambda answers: decode(answers[0]), _itself)
+    def of(cls, requests: Sequence[ByteRanges], decode: Callable[[Sequence[Answers]], OtherT]) -> Plan[OtherT]:
+        """A batch that any thread may make of the answers to some requests."""
+        return Plan(requests, decode, _itself)
+
+    @classmethod
+    def fetching(cls, request: ByteRanges) -> Plan[Answers]:
+        """The answers to one request, as they are."""
+        return Plan([request], lambda answers: answers[0], _itself)
 
     @classmethod
     def unfetched(cls, read: Callable[[], OtherT], *, is_known: bool = True) -> Plan[OtherT]:
@@ -131,14 +136,15 @@ def fetched(requests: Sequence[ByteRanges]) -> list[Answers]:
     """The answers to all requests: one call for each resource, all of them at once."""
     together: dict[tuple[int, str, Any], list[int]] = {}
     for number, request in enumerate(requests):
-        together.setdefault(request.resource, []).append(number)
+        if request.ranges:
+            together.setdefault(request.resource, []).append(number)
 
     def fetch(numbers: list[int]) -> Answers:
         first = requests[numbers[0]]
         ranges = [wanted for number in numbers for wanted in requests[number].ranges]
         return first.source.get_ranges(first.identifier, ranges, info=first.info)
 
-    found: list[Answers] = [()] * len(requests)
+    found: list[Answers] = [()] * len(requests)  # what a request without ranges gets
     groups = list(together.values())
     for numbers, answers in zip(groups, map_in_threads(fetch, groups, _RESOURCES_AT_ONCE), strict=True):
         start = 0
@@ -159,7 +165,8 @@ def merged(requests: Sequence[ByteRanges]) -> list[ByteRanges]:
     """
     together: dict[tuple[int, str, Any], list[ByteRanges]] = {}
     for request in requests:
-        together.setdefault(request.resource, []).append(request)
+        if request.ranges:
+            together.setdefault(request.resource, []).append(request)
     return [replace(same[0], ranges=_union(same)) for same in together.values()]
 
 

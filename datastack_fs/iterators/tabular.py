@@ -90,7 +90,7 @@ class TabularDatasetIterator(ColumnarDatasetIterator):
 
     def _plan_columns(self, names: Sequence[str], indices: IndexArray) -> Plan[Mapping[str, npt.NDArray[Any]]]:
         """What ``_read_columns`` would fetch, and the columns made of that; this default knows nothing of it."""
-        return Plan((), lambda answers: self._read_columns(names, indices), is_known=False)
+        return Plan.unfetched(lambda: self._read_columns(names, indices), is_known=False)
 
     @property
     def column_names(self) -> tuple[str, ...]:
