@@ -115,7 +115,7 @@ class DataFrameDatasetIterator(TabularDatasetIterator):
         return {name: self._read_column(name, indices) for name in names}
 
     def _plan_columns(self, names: Sequence[str], indices: IndexArray) -> Plan[Mapping[str, npt.NDArray[Any]]]:
-        return Plan((), lambda answers: self._read_columns(names, indices))
+        return Plan.unfetched(lambda: self._read_columns(names, indices))
 
     def _read_column(self, name: str, indices: IndexArray) -> npt.NDArray[Any]:
         values = self._values(name)
