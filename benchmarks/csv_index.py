@@ -1,6 +1,6 @@
 """A table of 10 million rows: the pass that makes its index, opening from the index, and random rows from S3.
 
-    python benchmarks/csv_index.py [rows]
+    python -m benchmarks.csv_index [rows]
 
 Needs the test servers (``pip install 'datastack-fs[test]'``) and some GB in the temporary folder, for about a minute.
 Nothing is written to the user's cache.
@@ -18,8 +18,6 @@ from pathlib import Path
 import numpy as np
 
 import datastack_fs as ds
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from harness.proxy import FaultProxy
 from harness.seaweed import SeaweedS3
 

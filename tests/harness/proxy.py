@@ -168,11 +168,13 @@ class FaultProxy:
                     wrapped.append(writer.get_extra_info("socket"))
         return [each._sock for each in wrapped if each is not None]
 
-    def start(self) -> Self:
-        """Listen, on a free port."""
+    def start(self, port: int = 0) -> Self:
+        """Listen on a port, by default a free one."""
         ready = threading.Event()
         close_in_children(self)
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve(ready)), name="fault-proxy", daemon=True)
+        self._thread = threading.Thread(
+            target=lambda: asyncio.run(self._serve(ready, port)), name="fault-proxy", daemon=True
+        )
         self._thread.start()
         ready.wait()
         return self
@@ -192,7 +194,7 @@ class FaultProxy:
     ) -> None:
         self.stop()
 
-    async def _serve(self, ready: threading.Event) -> None:
+    async def _serve(self, ready: threading.Event, port: int) -> None:
         self._loop = asyncio.get_running_loop()
         self._ending = ending = asyncio.Event()
         tasks: set[asyncio.Task[None]] = set()
@@ -209,7 +211,7 @@ class FaultProxy:
             tasks.add(task)
             task.add_done_callback(tasks.discard)
 
-        self._listener = await asyncio.start_server(accept, "127.0.0.1", 0, limit=BLOCK, backlog=256)
+        self._listener = await asyncio.start_server(accept, "127.0.0.1", port, limit=BLOCK, backlog=256)
         self.port = self._listener.sockets[0].getsockname()[1]
         ready.set()
         await ending.wait()
