@@ -139,11 +139,11 @@ class RowGroups(ABC):
         for share in shares:
             mine = [next(rest) for _ in share.ranges]
             pieces, share.pieces = share.pieces, {}  # decoded columns are large: let go of them one by one
-            with self._lock:
-                self._fill(share.group, pieces, share.missing, share.ranges, mine)
-                # What another plan was to decode, and did not: it was dropped, or comes later.
-                absent = [name for name, piece in pieces.items() if piece.column is None]
-                ranges = self._ranges(share.group, absent) if absent else []
+            self._fill(share.group, pieces, share.missing, share.ranges, mine)
+            # What another plan was to decode, and did not: it was dropped, or comes later.
+            absent = [name for name, piece in pieces.items() if piece.column is None]
+            if absent:
+                ranges = self._ranges(share.group, absent)
                 self._fill(share.group, pieces, absent, ranges, self._fetch(ranges))
             yield share.group, {name: picked(pieces[name].column, share.rows) for name in names}
 
@@ -155,10 +155,11 @@ class RowGroups(ABC):
         ranges: Sequence[Range],
         answers: Answers,
     ) -> None:
-        lacking = [name for name in names if pieces[name].column is None]
-        if lacking:
-            decoded = self._decode(group, lacking, ranges, answers)
-            self._cache.keep(group, {name: pickable(column) for name, column in decoded.items()})
+        with self._lock:
+            lacking = [name for name in names if pieces[name].column is None]
+            if lacking:
+                decoded = self._decode(group, lacking, ranges, answers)
+                self._cache.keep(group, {name: pickable(column) for name, column in decoded.items()})
 
     def _arranged(
         self,
