@@ -20,7 +20,7 @@ from datastack_fs.connectors.archive_index import (
     read_zip,
 )
 from datastack_fs.connectors.archive_reading import ArchiveReader
-from datastack_fs.credentials import redact
+from datastack_fs.connectors.archive_urls import KINDS, resource_url, split_archive_url
 from datastack_fs.decompression import MOST_RATIO, StreamError
 from datastack_fs.errors import (
     ConfigError,
@@ -33,12 +33,12 @@ from datastack_fs.errors import (
 from datastack_fs.identifiers import check_identifier
 from datastack_fs.processes import PerProcess
 from datastack_fs.resource import Range, ResourceInfo, StreamedResource
-from datastack_fs.storage import ResourcesPlan, StorageConnector
+from datastack_fs.resources_plan import ResourcesPlan
+from datastack_fs.storage import StorageConnector
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-_KINDS = ("zip", "tar")
 _INDEX_TRIES = 3
 
 
@@ -89,8 +89,8 @@ class ArchiveStorageConnector(StorageConnector):
         self._identifier = check_identifier(identifier)
         self._prefix = check_identifier(prefix.rstrip("/")) if prefix else ""
         self._kind = kind or kind_of(identifier)
-        if self._kind not in (None, *_KINDS):
-            raise ConfigError(f"kind={kind!r}: an archive is of kind {' or '.join(map(repr, _KINDS))}")
+        if self._kind not in (None, *KINDS):
+            raise ConfigError(f"kind={kind!r}: an archive is of kind {' or '.join(map(repr, KINDS))}")
         super().__init__("", read_only=True, deadline=connector.deadline)
         self._connector = connector
         self._reader = ArchiveReader(connector, identifier, max_ratio)
@@ -108,7 +108,7 @@ class ArchiveStorageConnector(StorageConnector):
         """
         from datastack_fs import registry
 
-        kind, prefix, archive_url = _split(url)
+        kind, prefix, archive_url = split_archive_url(url)
         store_url, identifier = registry.split_resource_url(archive_url)
         store = registry.connector_for(store_url, **options)
         return cls(store, identifier, kind=kind, prefix=prefix, max_ratio=max_ratio)
@@ -121,7 +121,7 @@ class ArchiveStorageConnector(StorageConnector):
             >>> ArchiveStorageConnector.split_url("zip://birds/owl.txt::s3://lab/birds.zip")
             ('zip::s3://lab/birds.zip', 'birds/owl.txt')
         """
-        kind, member, archive_url = _split(url)
+        kind, member, archive_url = split_archive_url(url)
         return type(url)(f"{kind}::{archive_url}"), member
 
     @property
@@ -173,16 +173,13 @@ class ArchiveStorageConnector(StorageConnector):
         return self._retry("read", f"{len(infos)} members", lambda: self._read_members(infos))
 
     def _plan_whole(self, wanted: Sequence[ResourceInfo]) -> ResourcesPlan | None:
-        return self._retry("read", f"{len(wanted)} members", lambda: self._plan_members(wanted))
-
-    def _plan_members(self, infos: Sequence[ResourceInfo]) -> ResourcesPlan | None:
-        index, members = self._pinned_all(infos)
+        index, members = self._pinned_all(wanted)
         spans = self._reader.spans(index, members)
         if spans is None:
             return None
 
         def contents(answers: Sequence[Sequence[bytes | memoryview]]) -> list[bytes]:
-            return self._checked(infos, self._reader.unpack(index, members, spans, answers[0]))
+            return self._checked(wanted, self._reader.unpack(index, members, spans, answers[0]))
 
         return ResourcesPlan([(self._connector, index.archive, spans)], contents)
 
@@ -233,8 +230,7 @@ class ArchiveStorageConnector(StorageConnector):
         if isinstance(self._connector, ArchiveStorageConnector):
             archive = self._connector._url_of("/".join(filter(None, [self._connector._prefix, self._identifier])))
         else:
-            base, mark, query = self._connector.url.partition("?")
-            archive = f"{base.rstrip('/')}/{self._identifier}{mark}{query}"
+            archive = resource_url(self._connector.url, self._identifier)
         return f"{self._kind or 'archive'}{'://' if member else ''}{member}::{archive}"
 
     # The index.
@@ -303,12 +299,3 @@ class ArchiveStorageConnector(StorageConnector):
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ if self._keep_directory else {**self.__dict__, "_index": None}
-
-
-def _split(url: str) -> tuple[str, str, str]:
-    """The kind, the member or folder, and the archive's own URL."""
-    outer, separator, archive_url = url.partition("::")
-    kind, _, member = outer.partition("://")
-    if not separator or kind not in _KINDS:
-        raise ConfigError(f"{redact(url)}: the URL of an archive is zip::<its own URL> or tar::<its own URL>")
-    return kind, member, type(url)(archive_url)

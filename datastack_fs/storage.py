@@ -10,7 +10,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 from datastack_fs.credentials import redact
@@ -27,6 +26,7 @@ from datastack_fs.errors import (
 from datastack_fs.identifiers import check_identifier, check_prefix, is_identifier
 from datastack_fs.reading import RangePlan, RemoteReader, collection_paused
 from datastack_fs.resource import Range, ResourceInfo, StreamedResource
+from datastack_fs.resources_plan import ResourcesPlan
 from datastack_fs.threads import map_in_threads
 from datastack_fs.translation import translate_built_in
 from datastack_fs.writing import Source, Upload
@@ -42,19 +42,6 @@ T = TypeVar("T")
 DEADLINE: Final = 60.0
 SHORT_ANSWERS: Final = 3
 """So often may a range come back short or long before the resource counts as corrupt."""
-
-
-@dataclass(frozen=True, slots=True)
-class ResourcesPlan:
-    """What to fetch for many whole resources, and what makes their bytes of it.
-
-    Attributes:
-        requests: a store, the version of a resource in it, and ranges of that; resources are not repeated.
-        contents: the bytes of each resource, from the answers to each request.
-    """
-
-    requests: Sequence[tuple[StorageConnector, ResourceInfo, Sequence[Range]]]
-    contents: Callable[[Sequence[Sequence[bytes | memoryview]]], list[bytes]]
 
 
 class StorageConnector(ABC):
@@ -320,8 +307,7 @@ class StorageConnector(ABC):
 
     def _plan_whole(self, wanted: Sequence[ResourceInfo]) -> ResourcesPlan | None:
         """What ``_read_whole`` would fetch for these versions, of which there is one at least."""
-        requests = [(self, info, [(0, info.size)]) for info in wanted]
-        return ResourcesPlan(requests, lambda answers: [bytes(content) for (content,) in answers])
+        return ResourcesPlan.of_wholes(self, wanted)
 
     def _open(self, identifier: str, info: ResourceInfo | None) -> tuple[io.RawIOBase, ResourceInfo]:
         """A raw reader and the version that it reads: that of ``info``, else the present one."""
