@@ -172,11 +172,11 @@ class CSVDatasetIterator(TabularDatasetIterator):
         if plan is None:
             return super()._plan_columns(names, indices)
 
-        def finish(runs: Sequence[RunBytes]) -> Mapping[str, npt.NDArray[Any]]:
+        def decode(runs: Sequence[RunBytes]) -> Mapping[str, npt.NDArray[Any]]:
             columns = self._values(names, self._parser.parse(runs))
             return columns if places is None else {name: column[places] for name, column in columns.items()}
 
-        return plan.then(finish)
+        return plan.decoded_by(decode)
 
     def _is_planned(self) -> bool:
         return self._rows.is_remote

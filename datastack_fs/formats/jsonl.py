@@ -114,7 +114,7 @@ class JSONLinesDatasetIterator(DatasetIterator[tuple[Any, Any, Any]]):
         plan = self._rows.plan(rows)
         if plan is None:
             return super()._plan(indices)
-        return plan.then(lambda runs: columns_of(self._samples_of(list(self._split(runs)), places)))
+        return plan.decoded_by(lambda runs: columns_of(self._samples_of(list(self._split(runs)), places)))
 
     def _is_planned(self) -> bool:
         return self._rows.is_remote

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,10 @@ Group = Mapping[str, pa.ChunkedArray]
 """Some columns of one group."""
 
 
+Picked = Mapping[str, list[pa.Array]]
+"""Some rows of some columns of one group, in pieces."""
+
+
 @dataclass
 class _Share:
     """What one group has of a batch: rows of it, pieces of its columns, and what must be fetched for those."""
@@ -36,6 +40,23 @@ class _Share:
     pieces: dict[str, Piece]
     missing: list[str]
     ranges: list[Range]
+
+    @property
+    def absent(self) -> list[str]:
+        """The columns that are not decoded yet."""
+        return [name for name, piece in self.pieces.items() if piece.column is None]
+
+    def picked(self, names: Sequence[str]) -> Picked:
+        """The rows, when all columns are there; they are let go of, as they are large."""
+        pieces, self.pieces = self.pieces, {}
+        return {name: picked(pieces[name].column, self.rows) for name in names}
+
+
+class _Rows(NamedTuple):
+    """The rows of some groups, and the shares of groups that are still to be decoded."""
+
+    found: dict[int, Picked]
+    late: Sequence[_Share]
 
 
 class RowGroups(ABC):
@@ -83,9 +104,10 @@ class RowGroups(ABC):
         """Some columns at some rows, as new arrays, in the order of the indices; fetched in portions."""
         wanted, places = np.unique(indices, return_inverse=True)
         with self._reading():
-            found: dict[int, Mapping[str, list[pa.Array]]] = {}
+            found: dict[int, Picked] = {}
             for portion in self._portions(names, wanted):
-                found.update(self._picked(names, portion, self._fetch(_ranges_of(portion))))
+                rows = self._decoded(names, portion, self._fetch(_ranges_of(portion)))
+                found |= rows.found | self._completed(names, rows.late)
             return self._arranged(names, found, places, repeats=len(wanted) < len(indices))
 
     def plan(self, names: Sequence[str], indices: IndexArray) -> Plan[Mapping[str, npt.NDArray[Any]]] | None:
@@ -99,15 +121,18 @@ class RowGroups(ABC):
             shares = next(portions, [])
             if next(portions, None) is not None:
                 return None
-        ranges = _ranges_of(shares)
 
-        def finish(answers: Answers) -> Mapping[str, npt.NDArray[Any]]:
+        def decode(answers: Sequence[Answers]) -> _Rows:
             with self._reading():
-                found = dict(self._picked(names, shares, answers))
+                return self._decoded(names, shares, answers[0] if answers else ())
+
+        def finish(rows: _Rows) -> Mapping[str, npt.NDArray[Any]]:
+            with self._reading():
+                found = {**rows.found, **self._completed(names, rows.late)}
                 return self._arranged(names, found, places, repeats=len(wanted) < len(indices))
 
-        # One after the other, as a plan may have left columns to the one before.
-        return Plan.fetching(ByteRanges(self._connector, self._info.identifier, self._info, ranges)).then(finish)
+        request = ByteRanges(self._connector, self._info.identifier, self._info, _ranges_of(shares))
+        return Plan([request] if request.ranges else (), decode, finish)
 
     def _portions(self, names: Sequence[str], wanted: IndexArray) -> Iterator[list[_Share]]:
         """The shares of groups in sorted rows, in portions that are fetched at once; the kept groups go first."""
@@ -131,40 +156,41 @@ class RowGroups(ABC):
     def _fetch(self, ranges: Sequence[Range]) -> Sequence[bytes]:
         return self._connector.get_ranges(self._info.identifier, ranges, info=self._info) if ranges else []
 
-    def _picked(
-        self, names: Sequence[str], shares: Sequence[_Share], answers: Answers
-    ) -> Iterator[tuple[int, Mapping[str, list[pa.Array]]]]:
-        """The rows of each group, of the columns that were fetched for it, and of those that were there."""
+    def _decoded(self, names: Sequence[str], shares: Sequence[_Share], answers: Answers) -> _Rows:
+        """The rows of each group of which all columns are there, when those were decoded that the shares fetch."""
+        found: dict[int, Picked] = {}
+        late = []
         rest = iter(answers)
         for share in shares:
-            mine = [next(rest) for _ in share.ranges]
-            pieces, share.pieces = share.pieces, {}  # decoded columns are large: let go of them one by one
-            self._fill(share.group, pieces, share.missing, share.ranges, mine)
-            # What another plan was to decode, and did not: it was dropped, or comes later.
-            absent = [name for name, piece in pieces.items() if piece.column is None]
+            self._fill(share, share.missing, share.ranges, [next(rest) for _ in share.ranges])
+            if share.absent:
+                late.append(share)
+            else:
+                found[share.group] = share.picked(names)
+        return _Rows(found, late)
+
+    def _completed(self, names: Sequence[str], late: Sequence[_Share]) -> dict[int, Picked]:
+        """The rows of groups that another plan was to decode. It may not have: it was dropped, or comes later."""
+        found: dict[int, Picked] = {}
+        for share in late:
+            absent = share.absent
             if absent:
                 ranges = self._ranges(share.group, absent)
-                self._fill(share.group, pieces, absent, ranges, self._fetch(ranges))
-            yield share.group, {name: picked(pieces[name].column, share.rows) for name in names}
+                self._fill(share, absent, ranges, self._fetch(ranges))
+            found[share.group] = share.picked(names)
+        return found
 
-    def _fill(
-        self,
-        group: int,
-        pieces: Mapping[str, Piece],
-        names: Sequence[str],
-        ranges: Sequence[Range],
-        answers: Answers,
-    ) -> None:
+    def _fill(self, share: _Share, names: Sequence[str], ranges: Sequence[Range], answers: Answers) -> None:
         with self._lock:
-            lacking = [name for name in names if pieces[name].column is None]
+            lacking = [name for name in names if name in share.absent]
             if lacking:
-                decoded = self._decode(group, lacking, ranges, answers)
-                self._cache.keep(group, {name: pickable(column) for name, column in decoded.items()})
+                decoded = self._decode(share.group, lacking, ranges, answers)
+                self._cache.keep(share.group, {name: pickable(column) for name, column in decoded.items()})
 
     def _arranged(
         self,
         names: Sequence[str],
-        found: Mapping[int, Mapping[str, list[pa.Array]]],
+        found: Mapping[int, Picked],
         places: IndexArray,
         *,
         repeats: bool,

@@ -105,7 +105,7 @@ class TextRows:
         runs = self.index.runs(rows)
         if sum(run.end - run.start for run in runs) > PLANNED_BYTES:
             return None
-        return self._content.plan([run.range for run in runs]).then(lambda answers: _paired(runs, answers))
+        return self._content.plan([run.range for run in runs]).decoded_by(lambda answers: _paired(runs, answers))
 
     def row_at(self, place: int) -> int:
         """The row that a byte belongs to."""

@@ -102,6 +102,11 @@ class Plan(Generic[T_co]):
         """Fetches what is needed, all at once, and makes the batch."""
         return self.finish(self.decode(fetched(self.requests)))
 
+    def decoded_by(self, function: Callable[[T_co], OtherT]) -> Plan[OtherT]:
+        """The same, with the batch put through code of the library, which any thread may call; ``finish``, too."""
+        decode, finish = self.decode, self.finish
+        return Plan(self.requests, lambda answers: function(finish(decode(answers))), _itself, self.is_known)
+
     def then(self, function: Callable[[T_co], OtherT]) -> Plan[OtherT]:
         """The same, with the batch put through a function at last."""
         finish = self.finish

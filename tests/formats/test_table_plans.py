@@ -50,16 +50,19 @@ def test_what_is_fetched_is_what_the_plan_says(name):
     store.requests.clear()
     assert_all_same(samples_of(plan.finish(plan.decode(answers))), wanted)
     assert store.requests == []
+    order = order * 3
+    ahead = [sample for columns in iterator.batches(3, order) for sample in samples_of(columns)]
+    assert_all_same(ahead, [case.expected[index] for index in order])
 
 
 ROWS = 40_000
 NUMBERS = pa.table({"x": np.random.default_rng(0).random(ROWS)})
 
 
-def opened_groups(store):
+def opened_groups(store, cache_bytes=1):
     content = parquet.saved(NUMBERS, row_group_size=10_000, use_dictionary=False)
     store.set_resource("a.parquet", content)
-    return open_dataset("a.parquet", storage=store, sample="x", cache_bytes=1)
+    return open_dataset("a.parquet", storage=store, sample="x", cache_bytes=cache_bytes)
 
 
 def test_a_row_group_that_an_earlier_plan_fetches_is_not_fetched_again():
@@ -69,6 +72,17 @@ def test_a_row_group_that_an_earlier_plan_fetches_is_not_fetched_again():
     assert sizes[0] > 1.9 * sizes[1] > 0
     for plan, rows in ((first, [5, 10_005]), (second, [10_006, 39_999])):
         assert plan.read()[0].tolist() == NUMBERS["x"].take(rows).to_pylist()
+
+
+def test_look_ahead_fetches_each_row_group_once(monkeypatch):
+    monkeypatch.setattr("datastack_fs.iterators.kept_resources._WORTH_IT", 2.0)  # the row groups are all that is kept
+    store = ExactStore("plans-ahead")
+    iterator = opened_groups(store, cache_bytes=1 << 20)
+    store.requests.clear()
+    order = np.random.default_rng(1).permutation(ROWS)
+    found = np.concatenate([samples for samples, _, _ in iterator.batches(5000, order)])
+    assert np.array_equal(found, NUMBERS["x"].to_numpy()[order])
+    assert store.fetched < 1.1 * NUMBERS.nbytes
 
 
 @pytest.mark.parametrize("fate", ["dropped", "later"])
@@ -82,7 +96,7 @@ def test_what_an_earlier_plan_did_not_decode_is_fetched_all_the_same(fate):
         del first
         gc.collect()
     store.requests.clear()
-    assert second.finish([])[0].tolist() == NUMBERS["x"][6:7].to_pylist()
+    assert second.read()[0].tolist() == NUMBERS["x"][6:7].to_pylist()
     assert len(store.requests) == 1
     if fate == "later":
         assert first.read()[0].tolist() == NUMBERS["x"][5:6].to_pylist()
@@ -93,7 +107,7 @@ def test_a_batch_too_large_to_be_fetched_at_once_is_read_in_portions(monkeypatch
     iterator = opened_groups(ExactStore("plans-large"))
     plan = iterator._plan(np.array([5, 39_999]))
     assert not plan.is_known
-    assert plan.finish([])[0].tolist() == NUMBERS["x"].take([5, 39_999]).to_pylist()
+    assert plan.read()[0].tolist() == NUMBERS["x"].take([5, 39_999]).to_pylist()
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
