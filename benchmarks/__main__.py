@@ -17,6 +17,8 @@ from benchmarks.setting import Setting
 
 FOLDER = Path(__file__).parent
 ROUNDS = 3
+SECONDS = 20.0
+"""A case of short runs has more rounds, for so long."""
 
 
 def found() -> dict[str, ModuleType]:
@@ -38,7 +40,7 @@ def run(modules: dict[str, ModuleType], *, rounds: int, quick: bool) -> Iterator
             cases = []
             for case in module.cases(setting):
                 print(f"{time.strftime('%H:%M:%S')} {name}: {case.title} (a {case.unit})", flush=True)
-                case.run(rounds, lambda line: print(line, flush=True))
+                case.run(rounds, lambda line: print(line, flush=True), seconds=0.0 if quick else SECONDS)
                 cases.append(case)
             yield name, cases
 

@@ -22,6 +22,9 @@ Role: TypeAlias = Literal["limit", "peer", "ours"]
 PATIENCE = 15.0
 """Seconds: a contender that takes longer runs in the first round only."""
 
+MOST = 5
+"""How many times as many rounds as asked for a case of short runs has."""
+
 
 class MissingProgramError(Exception):
     """A program that a contender needs is not installed."""
@@ -128,10 +131,19 @@ class Case:
         """This library, with the mark that it must reach."""
         self.contenders.append(Contender(name, "ours", start, self.units, mark, over))
 
-    def run(self, rounds: int, say: Callable[[str], None]) -> None:
-        """Runs all contenders in turn, as often as there are rounds, each round beginning with another."""
+    def run(self, rounds: int, say: Callable[[str], None], *, seconds: float = 0.0) -> None:
+        """Runs all contenders in turn, each round beginning with another.
+
+        Args:
+            rounds: how often, at least.
+            say: is told each figure.
+            seconds: while it has taken less, more rounds follow, up to five times as many.
+        """
         expected: Digests | None = None
-        for number in range(rounds):
+        began = time.perf_counter()
+        for number in range(MOST * rounds):
+            if number >= rounds and time.perf_counter() - began > seconds:
+                break
             place = 0 if expected is None else number % len(self.contenders)
             for contender in self.contenders[place:] + self.contenders[:place]:
                 if contender.failure or (contender.seconds and contender.seconds[0] * contender.units > PATIENCE):
@@ -143,7 +155,7 @@ class Case:
                 expected = digests if expected is None else expected
                 contender.wrong |= not self._same(expected, digests)
                 wrong = "  WRONG BYTES" if contender.wrong else ""
-                say(f"  {number + 1}/{rounds} {contender.name}: {1000 * contender.seconds[-1]:.2f} ms{wrong}")
+                say(f"  {number + 1}. {contender.name}: {1000 * contender.seconds[-1]:.2f} ms{wrong}")
 
     def base(self, contender: Contender) -> Contender | None:
         """Which contender's time a contender's is measured by."""

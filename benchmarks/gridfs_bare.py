@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import datastack_fs as ds
@@ -44,6 +44,13 @@ def fetched(db: Any, file_id: Any, numbers: Sequence[int]) -> dict[int, bytes]:
     query = {"files_id": file_id, "n": {"$in": list(numbers)}}
     found = db["fs.chunks"].find(query, {"_id": 0, "n": 1, "data": 1}, batch_size=len(numbers) + 1)
     return {chunk["n"]: chunk["data"] for chunk in found}
+
+
+def run_of_chunks(db: Any, file_id: Any, first: int, count: int) -> Iterator[tuple[int, bytes]]:
+    """So many neighbouring chunks, with one query of one reply."""
+    query = {"files_id": file_id, "n": {"$gte": first, "$lt": first + count}}
+    for chunk in db["fs.chunks"].find(query, {"_id": 0, "n": 1, "data": 1}, batch_size=count + 1).sort("n", 1):
+        yield chunk["n"], chunk["data"]
 
 
 def cut(chunks: dict[int, bytes], start: int, stop: int, chunk_size: int) -> bytes | memoryview:

@@ -16,7 +16,7 @@ _HEAD = """\
 
 Written by `python -m benchmarks{arguments}` on {date}; [docs/benchmarks.md](../docs/benchmarks.md) says how to read it.
 
-{machine}; {rounds} interleaved rounds, medians; load before the run {load:.1f}.
+{machine}; {rounds} interleaved rounds (more of what is short), medians; load before the run {load:.1f}.
 
 Ratios are the median over the rounds of a contender's time by that of the limit in the same round (or of what the mark
 names). "CPU" is of the client's process, its threads included, its child processes not.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import gridfs
 
-from benchmarks import digests, gridfs_bare
+from benchmarks import digests, gridfs_bare, s3
 from benchmarks.case import Case, Run
 from benchmarks.setting import Setting
 from benchmarks.workloads.sequential_s3 import MIB, stream
@@ -19,15 +19,17 @@ REPLY = 4 * MIB
 
 
 def cases(setting: Setting) -> Iterator[Case]:
-    """In 1 MiB reads; the limit reads into one buffer of the whole file's size."""
+    """In 1 MiB reads; limits that need no buffer of the whole file's size are quicker on some machines."""
     made = stream(setting)
     with closing(gridfs_bare.connect(setting.mongodb())) as store, made.open("rb") as file:
         store.set_resource(made.name, file)
     for delay, threads in ((0.0, 2), (0.005, 4)):
         url = setting.mongodb(delay)
         case = Case(f"+{1000 * delay:g} ms", unit="file")
-        name = f"find with replies of 4 MiB into one buffer, {threads} threads"
-        case.limit(name, partial(limit, url, made.name, threads))
+        name = f"find with replies of 4 MiB, {threads} threads"
+        case.limit(f"{name}, into one buffer", partial(into_one_buffer, url, made.name, threads))
+        case.limit(f"{name}, in order", partial(in_order, url, made.name, threads))
+        case.limit("one cursor", partial(one_cursor, url, made.name))
         case.ours("read(1 MiB)", partial(ours, url, made.name), 1.1)
         case.peer("GridOut.read(1 MiB)", partial(by_gridout, url, made.name))
         case.peer("GridFSBucket.download_to_stream", partial(downloaded, url, made.name, setting.folder))
@@ -36,26 +38,51 @@ def cases(setting: Setting) -> Iterator[Case]:
         store.delete_resource(made.name)
 
 
-def limit(url: str, identifier: str, threads: int, _: int) -> Run:
+def into_one_buffer(url: str, identifier: str, threads: int, _: int) -> Run:
     """Each reply is a query of its own."""
     db = gridfs_bare.database(url)
     with closing(db.client), ThreadPoolExecutor(threads) as pool:
         document = gridfs_bare.files_document(db, identifier)
-        size, length, file_id = document["chunkSize"], document["length"], document["_id"]
-        per_reply = REPLY // size
+        size, length, per_reply = document["chunkSize"], document["length"], REPLY // document["chunkSize"]
         yield
         buffer = bytearray(length)
 
         def fetch(first: int) -> None:
-            numbers = {"$gte": first, "$lt": first + per_reply}
-            query = {"files_id": file_id, "n": numbers}
-            for chunk in db["fs.chunks"].find(query, {"_id": 0, "n": 1, "data": 1}, batch_size=per_reply + 1):
-                start = chunk["n"] * size
-                buffer[start : start + len(chunk["data"])] = chunk["data"]
+            for number, content in gridfs_bare.run_of_chunks(db, document["_id"], first, per_reply):
+                buffer[number * size : number * size + len(content)] = content
 
         list(pool.map(fetch, range(0, -(-length // size), per_reply)))
         view = memoryview(buffer)
         read = digests.of_blocks(view[start : start + MIB] for start in range(0, length, MIB))
+        yield
+    return read
+
+
+def in_order(url: str, identifier: str, threads: int, _: int) -> Run:
+    """The same, handed on chunk by chunk."""
+    db = gridfs_bare.database(url)
+    with closing(db.client), ThreadPoolExecutor(threads) as pool:
+        document = gridfs_bare.files_document(db, identifier)
+        size, length, per_reply = document["chunkSize"], document["length"], REPLY // document["chunkSize"]
+
+        def fetched(first: int) -> list[tuple[int, bytes]]:
+            return list(gridfs_bare.run_of_chunks(db, document["_id"], first, per_reply))
+
+        yield
+        replies = s3.ahead(pool, fetched, range(0, -(-length // size), per_reply), threads)
+        read = digests.of_blocks(content for reply in replies for _, content in reply)
+        yield
+    return read
+
+
+def one_cursor(url: str, identifier: str, _: int) -> Run:
+    """A query for all chunks, with the server's own replies of 16 MiB."""
+    db = gridfs_bare.database(url)
+    with closing(db.client):
+        document = gridfs_bare.files_document(db, identifier)
+        yield
+        found = db["fs.chunks"].find({"files_id": document["_id"]}, {"_id": 0, "data": 1}).sort("n", 1)
+        read = digests.of_blocks(chunk["data"] for chunk in found)
         yield
     return read
 
