@@ -285,7 +285,7 @@ class ArchiveStorageConnector(StorageConnector):
             raise DatasetFileCorruptError(f"can't read {self.url}: {reason}") from error
 
     def _read_index_of(self, file: StreamedResource, archive: ResourceInfo) -> Index:
-        head = file.read(MAGIC_BYTES)
+        head = b"" if self._kind == "zip" else file.read(MAGIC_BYTES)
         file.seek(0)
         self._kind = self._kind or kind_of(self._identifier, head)
         if self._kind is None:
