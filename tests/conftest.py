@@ -2,7 +2,11 @@
 
 import signal
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("untimed", deadline=None)  # how long a test takes says how busy the machine is
+hypothesis.settings.load_profile("untimed")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell leaves it for what it starts with "&"
     signal.signal(signal.SIGINT, signal.default_int_handler)
