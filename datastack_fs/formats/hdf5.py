@@ -20,6 +20,7 @@ from datastack_fs.iterators.columnar import (
     triple,
 )
 from datastack_fs.iterators.indices import IndexArray
+from datastack_fs.iterators.planning import Plan
 from datastack_fs.processes import PerProcess
 from datastack_fs.resource import StreamedResource
 
@@ -91,7 +92,7 @@ class HDF5DatasetIterator(ColumnarDatasetIterator):
             names_in(each)  # what are no names is refused before anything is opened
         self._readers = PerProcess(partial(HDF5Reader, resource.connector, resource.info, names))
         reader = self._readers.get()
-        self._names, self._length = reader.names, reader.length
+        self._names, self._length, self._is_remote = reader.names, reader.length, reader.is_remote
         if meta is None:
             meta = DatasetMeta(resource.identifier, PurePosixPath(resource.identifier).stem)
         features, classes = (
@@ -110,8 +111,15 @@ class HDF5DatasetIterator(ColumnarDatasetIterator):
         return self._words  # kept: in another process the file may not be open yet
 
     def _take(self, indices: IndexArray) -> tuple[Any, ...]:
+        return self._plan(indices).read()
+
+    def _plan(self, indices: IndexArray) -> Plan[tuple[Any, ...]]:
         names = list(dict.fromkeys(name for each in self._names for name in names_in(each)))
-        return triple(self.meta, self._names, self._readers.get().read(names, indices), len(indices))
+        rows = self._readers.get().plan(names, indices)
+        return rows.then(lambda columns: triple(self.meta, self._names, columns, len(indices)))
+
+    def _is_planned(self) -> bool:
+        return self._is_remote
 
     def _targets(self, indices: IndexArray) -> npt.NDArray[Any]:
         return labels_at(self._names[1], None, indices, self._readers.get().read)

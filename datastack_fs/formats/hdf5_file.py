@@ -19,6 +19,7 @@ from datastack_fs.formats.hdf5_checks import check_dataset
 from datastack_fs.formats.local import PinnedFile, pinned_state
 from datastack_fs.resource import StreamedResource
 
+_MAGIC: Final = b"\x89HDF\r\n\x1a\n"
 _MOST_LINKS: Final = 16
 _MOST_LISTED: Final = 20
 
@@ -35,11 +36,14 @@ class HDF5File:
     Attributes:
         resource: the file.
         pin: a local file, for reading its bytes without HDF5; None for a remote one.
+        begins_with_magic: whether it has no user block before its first byte.
     """
 
     def __init__(self, resource: StreamedResource) -> None:
         self._what = f"{resource.identifier} in {resource.connector.url}"
         self._size = resource.size
+        resource.seek(0)
+        self.begins_with_magic = resource.read(len(_MAGIC)) == _MAGIC
         self.resource = resource
         self.pin: PinnedFile | None = None
         if resource.local_path is not None:

@@ -10,14 +10,12 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from datastack_fs.formats.hdf5_chunks import chunk_index
+from datastack_fs.formats.hdf5_chunks import NOWHERE, chunk_index
 from datastack_fs.formats.local import PinnedFile
 from datastack_fs.iterators.indices import IndexArray
 
 _MOST_PART: Final = 1 << 31  # bytes: numpy's types are not larger
 _MOST_EMPTY: Final = 1 << 20  # chunks that were never written
-_MAGIC: Final = b"\x89HDF\r\n\x1a\n"
-_NOWHERE: Final = -1
 
 Addresses = npt.NDArray[np.int64]
 
@@ -45,7 +43,7 @@ class MappedRows:
         self._chunk_rows, self._part_shape = chunk[0], (*chunk[1:], *inner)
         self._part_bytes = math.prod(self._part_shape) * self._dtype.itemsize
         self._addresses, self._fill = addresses, fill
-        self._is_whole = bool(addresses.min() != _NOWHERE)
+        self._is_whole = bool(addresses.min() != NOWHERE)
         # The bytes of the file at every address: what is gathered is copied as bytes, aligned or not.
         places = file.size - self._part_bytes + 1
         self._parts = file.array((places,), np.dtype((np.void, self._part_bytes)), strides=(1,))
@@ -70,7 +68,7 @@ class MappedRows:
         addresses = starts + indices % self._chunk_rows * self._part_bytes
         if self._is_whole:
             return self._gathered(addresses)
-        missing = starts == _NOWHERE
+        missing = starts == NOWHERE
         parts = self._gathered(np.where(missing, 0, addresses))
         parts[missing] = self._fill
         return parts
@@ -83,12 +81,7 @@ class MappedRows:
 
 def mapped_rows(dataset: h5py.Dataset, file: PinnedFile) -> MappedRows | None:
     """The rows of a dataset, if its bytes in the file are those of a numpy array; None where only HDF5 can read it."""
-    is_filtered = dataset.id.get_create_plist().get_nfilters() > 0
-    is_object = dataset.dtype.hasobject or h5py.check_string_dtype(dataset.dtype) is not None
-    if is_filtered or is_object or not dataset.size or not _is_plain(dataset):
-        return None
-    # Behind a user block, not every version of HDF5 counts addresses from the first byte of the file.
-    if file.take(file.array((len(_MAGIC),), np.dtype(np.uint8)), np.arange(len(_MAGIC))).tobytes() != _MAGIC:
+    if dataset.id.get_create_plist().get_nfilters() > 0 or not is_plain(dataset):
         return None
     found = _chunked(dataset) if dataset.chunks else _contiguous(dataset)
     if found is None:
@@ -96,15 +89,17 @@ def mapped_rows(dataset: h5py.Dataset, file: PinnedFile) -> MappedRows | None:
     chunk, addresses = found
     row_bytes = math.prod(chunk[1:]) * dataset.dtype.itemsize
     first, last = int(addresses.min()), int(addresses.max())
-    if row_bytes >= _MOST_PART or first < _NOWHERE or last + chunk[0] * row_bytes > file.size:
+    if row_bytes >= _MOST_PART or first < NOWHERE or last + chunk[0] * row_bytes > file.size:
         return None  # of a file whose addresses are wrong, HDF5 will say so
-    if first == _NOWHERE and not _has_fill(dataset):
+    if first == NOWHERE and not has_fill(dataset):
         return None
-    return MappedRows(file, dataset, chunk, addresses, dataset.fillvalue if first == _NOWHERE else None)
+    return MappedRows(file, dataset, chunk, addresses, dataset.fillvalue if first == NOWHERE else None)
 
 
-def _is_plain(dataset: h5py.Dataset) -> bool:
-    """Whether HDF5 would hand the bytes on without a conversion."""
+def is_plain(dataset: h5py.Dataset) -> bool:
+    """Whether it has values, whose bytes HDF5 would hand on without a conversion."""
+    if not dataset.size or dataset.dtype.hasobject or h5py.check_string_dtype(dataset.dtype) is not None:
+        return False
     stored = dataset.id.get_type()
     if stored.get_class() == h5py.h5t.ENUM and h5py.check_enum_dtype(dataset.dtype) is not None:
         stored = stored.get_super()
@@ -119,20 +114,19 @@ def _contiguous(dataset: h5py.Dataset) -> tuple[tuple[int, ...], Addresses] | No
 
 
 def _chunked(dataset: h5py.Dataset) -> tuple[tuple[int, ...], Addresses] | None:
-    chunk = dataset.chunks
-    grid = tuple(-(-size // step) for size, step in zip(dataset.shape, chunk, strict=True))
-    index = chunk_index(dataset)
-    if math.prod(grid) > 4 * len(index.starts) + _MOST_EMPTY:  # next to nothing is written of it
+    chunk, index = dataset.chunks, chunk_index(dataset)
+    if index is None or (index.sizes != math.prod(chunk) * dataset.dtype.itemsize).any():
         return None
-    places = index.corners // np.array(chunk)
-    if (places < 0).any() or (places >= grid).any() or (index.sizes != math.prod(chunk) * dataset.dtype.itemsize).any():
+    if math.prod(index.grid) > 4 * len(index.starts) + _MOST_EMPTY:  # next to nothing is written of it
         return None
-    addresses = np.full(grid, _NOWHERE, dtype=np.int64)
-    addresses[tuple(places.T)] = index.starts
+    if index.places is None:
+        return chunk, index.starts.reshape(index.grid)
+    addresses = np.full(index.grid, NOWHERE, dtype=np.int64)
+    addresses.flat[index.places] = index.starts
     return chunk, addresses
 
 
-def _has_fill(dataset: h5py.Dataset) -> bool:
+def has_fill(dataset: h5py.Dataset) -> bool:
     """Whether what was never written reads as a certain value: else HDF5 leaves it open."""
     plist = dataset.id.get_create_plist()
     return (

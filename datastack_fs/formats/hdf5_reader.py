@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeAlias
@@ -11,20 +12,28 @@ import numpy as np
 import numpy.typing as npt
 
 from datastack_fs.errors import DatasetFileCorruptError
+from datastack_fs.formats.hdf5_decoded import DecodedRows, decoded_rows
 from datastack_fs.formats.hdf5_file import HDF5File
-from datastack_fs.formats.hdf5_mapped import MappedRows, mapped_rows
+from datastack_fs.formats.hdf5_mapped import MappedRows, is_plain, mapped_rows
 from datastack_fs.formats.hdf5_rows import HDF5Rows, SingleValue, copies
+from datastack_fs.formats.local import PinnedFile
 from datastack_fs.formats.named_arrays import usual_names
+from datastack_fs.formats.stored_array import StoredArray
 from datastack_fs.iterators.columnar import Names, names_in
+from datastack_fs.iterators.columns import ArrayColumn
 from datastack_fs.iterators.contents import element_type
 from datastack_fs.iterators.indices import IndexArray
+from datastack_fs.iterators.planning import Plan, joint
 from datastack_fs.reading import BLOCK_BYTES, CACHE_BYTES
 from datastack_fs.resource import Range, ResourceInfo, ResourceOpener
 
 FETCH_BYTES: Final = CACHE_BYTES // 2
 """Most that is fetched ahead of one read, in whole blocks of a remote reader's cache."""
 
-_Column: TypeAlias = HDF5Rows | MappedRows | SingleValue
+_SMALL: Final = 1 << 20
+"""Bytes up to which a column of a remote file is read as a whole, once, as labels mostly are."""
+
+_Column: TypeAlias = HDF5Rows | MappedRows | SingleValue | DecodedRows | StoredArray | ArrayColumn
 
 
 class HDF5Reader:
@@ -44,6 +53,7 @@ class HDF5Reader:
         # Made anew in a forked child, so never inherited in the locked state.
         self._lock = threading.Lock()
         self._what = f"{info.identifier} in {connector.url}"
+        self._connector, self._info = connector, info
         self._file = HDF5File(connector.get_resource(info.identifier, info=info))
         sample, target, tag = names
         with self._file.reading():
@@ -54,26 +64,54 @@ class HDF5Reader:
         self.length = self._common_length(names_in(sample))
         self._columns: dict[tuple[str, str | None], _Column] = {}
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether the file has to be fetched."""
+        return self._file.pin is None
+
     def read(self, names: Sequence[str], indices: IndexArray) -> dict[str, Any]:
         """Rows of some of the columns, as new arrays; a group's are a mapping. There may be no index, and no name."""
+        return self.plan(names, indices).read()
+
+    def plan(self, names: Sequence[str], indices: IndexArray) -> Plan[dict[str, Any]]:
+        """What is to be fetched for ``read``, and what it gives."""
         leaves = [(name, member) for name in names for member in self._members(name)]
         if any(leaf not in self._columns for leaf in leaves):
             with self._lock, self._file.reading():
                 for leaf in leaves:
                     self._open(leaf)
         columns = {leaf: self._columns[leaf] for leaf in leaves}
-        sliced = {leaf: column for leaf, column in columns.items() if isinstance(column, HDF5Rows)}
-        rows = dict(zip(sliced, self._read_by_hdf5(list(sliced.values()), indices), strict=True))
-        for leaf, column in columns.items():
-            if not isinstance(column, HDF5Rows):
-                rows[leaf] = column.read(indices)
-        found: dict[str, Any] = {}
-        for name in names:
-            is_group = isinstance(self._datasets[name], Mapping)
-            found[name] = (
-                {member: rows[name, member] for member in self._members(name)} if is_group else rows[name, None]
-            )
-        return found
+        by_hdf5 = {leaf: column for leaf, column in columns.items() if isinstance(column, HDF5Rows)}
+        plans = [self._plan(column, indices) for leaf, column in columns.items() if leaf not in by_hdf5]
+        if by_hdf5:
+            plans.append(self._plan_by_hdf5(list(by_hdf5.values()), indices))
+        order = [leaf for leaf in columns if leaf not in by_hdf5]
+
+        def named(read: list[Any]) -> dict[str, Any]:
+            rows = dict(zip(order, read, strict=False))
+            rows.update(zip(by_hdf5, read[-1] if by_hdf5 else (), strict=True))
+            return {
+                name: {member: rows[name, member] for member in self._members(name)}
+                if isinstance(self._datasets[name], Mapping)
+                else rows[name, None]
+                for name in names
+            }
+
+        return joint(plans, named)
+
+    def _plan(self, column: _Column, indices: IndexArray) -> Plan[Any]:
+        if isinstance(column, DecodedRows):
+            if self._file.pin is None:
+                return column.plan(self._connector, self._info, indices)
+            pin = self._file.pin
+            return Plan.of((), lambda _: column.read(pin, indices))
+        if isinstance(column, (StoredArray, ArrayColumn)):
+            return column.plan(indices)
+        return Plan.unfetched(lambda: column.read(indices))
+
+    def _plan_by_hdf5(self, columns: Sequence[HDF5Rows], indices: IndexArray) -> Plan[list[npt.NDArray[Any]]]:
+        plan: Plan[list[npt.NDArray[Any]]] = Plan.of((), lambda _: self._read_by_hdf5(columns, indices))
+        return dataclasses.replace(plan, is_known=False)
 
     def contents(self) -> dict[str, str | None]:
         """What a value of each column is, in words; nothing of groups."""
@@ -131,8 +169,26 @@ class HDF5Reader:
         if not dataset.shape:
             self._columns[leaf] = SingleValue(dataset)
         else:
-            mapped = None if pin is None else mapped_rows(dataset, pin)
-            self._columns[leaf] = mapped or HDF5Rows(dataset, plan=pin is None)
+            self._columns[leaf] = self._plain_column(dataset, pin) or HDF5Rows(dataset, plan=pin is None)
+
+    def _plain_column(self, dataset: h5py.Dataset, pin: PinnedFile | None) -> _Column | None:
+        """The rows of a dataset whose bytes are those of numpy arrays; None where only HDF5 can read it."""
+        # Behind a user block, not every version of HDF5 counts addresses from the first byte of the file.
+        if not is_plain(dataset) or not self._file.begins_with_magic:
+            return None
+        if pin is not None and (mapped := mapped_rows(dataset, pin)):
+            return mapped
+        is_filtered = dataset.id.get_create_plist().get_nfilters() > 0  # a damaged chunk is an error of its rows alone
+        if pin is None and not is_filtered and dataset.size * dataset.dtype.itemsize <= _SMALL:
+            rows = HDF5Rows(dataset, plan=True)
+            return ArrayColumn(self._read_sorted(np.arange(len(dataset)), [rows])[0])
+        if dataset.chunks:
+            return decoded_rows(dataset, f"{dataset.name!r} of {self._what}", self._info.size)
+        start = dataset.id.get_offset()
+        if pin is None and start is not None:
+            shape = (*dataset.shape, *dataset.dtype.shape)
+            return StoredArray(self._file.resource, shape, dataset.dtype.base, start)
+        return None
 
     def _read_by_hdf5(self, columns: Sequence[HDF5Rows], indices: IndexArray) -> list[npt.NDArray[Any]]:
         if not columns:
