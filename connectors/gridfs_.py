@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import parse_qs, unquote
 
 from datastack_fs.credentials import EnvironmentText, expand, redact
@@ -17,15 +18,21 @@ try:
 
     from datastack_fs.connectors.gridfs_chunks import CorruptGridFileError
     from datastack_fs.connectors.gridfs_filesystem import CHUNK_SIZE, GridFSFileSystem
+    from datastack_fs.connectors.gridfs_reading import RevisionReader
 except ModuleNotFoundError as error:
     raise MissingDependencyError(
         "mongodb:// needs pymongo: pip install 'datastack-fs[mongodb]'", name=error.name
     ) from error
 
 if TYPE_CHECKING:
+    import io
+
     from typing_extensions import Self
 
+    from datastack_fs.connectors.gridfs_bucket import Document
     from datastack_fs.writing import Upload
+
+T = TypeVar("T")
 
 STALL_TIMEOUT: Final = 15.0
 BUCKET: Final = "fs"
@@ -50,6 +57,10 @@ class GridFSStorageConnector(StorageConnector):
         >>> GridFSStorageConnector("mongodb://ann:s3cret@127.0.0.1:27017/lab")
         GridFSStorageConnector('mongodb://ann:***@127.0.0.1:27017/lab?bucket=fs')
     """
+
+    gap_bytes = 0
+    part_bytes = 1 << 40
+    # Chunks are what is fetched, each once, in groups: neighbouring ranges need not be joined, nor long ones be cut.
 
     def __init__(
         self,
@@ -104,6 +115,10 @@ class GridFSStorageConnector(StorageConnector):
     def close(self) -> None:  # noqa: D102
         self._fs.close()
 
+    def _open(self, identifier: str, info: ResourceInfo | None) -> tuple[io.RawIOBase, ResourceInfo]:
+        info = info or self._stat(identifier)
+        return _ResourceReader(self, info), info
+
     def _stat(self, identifier: str) -> ResourceInfo:
         document = self._fs.store.newest(identifier)
         if document is None:
@@ -111,11 +126,20 @@ class GridFSStorageConnector(StorageConnector):
         return _describe(document)
 
     def _read_ranges(self, info: ResourceInfo, ranges: Sequence[Range]) -> Sequence[bytes | Exception]:
-        document = {"filename": info.identifier, "length": info.size, **json_util.loads(info.version)}
+        with self._pinned(info.identifier):
+            return self._fs.chunks.read(_document(info), ranges)
+
+    def _ask(self, identifier: str, call: Callable[[], T]) -> T:
+        """Makes a call of an open reader, as the connector's own verbs make theirs."""
+        with self._pinned(identifier):
+            return self._retry("read", identifier, call)
+
+    @contextmanager
+    def _pinned(self, identifier: str) -> Iterator[None]:
         try:
-            return self._fs.read_ranges(document, ranges)
+            yield
         except FileNotFoundError as error:
-            raise self._changed(info.identifier) from error
+            raise self._changed(identifier) from error
 
     def _list(self, prefix: str) -> Iterator[str]:
         folder = prefix[: prefix.rfind("/") + 1]
@@ -143,6 +167,21 @@ class GridFSStorageConnector(StorageConnector):
         if isinstance(error, CorruptGridFileError):
             return DatasetFileCorruptError, "the file in GridFS is damaged"
         return super()._translate(error)
+
+
+class _ResourceReader(RevisionReader):
+    """The reader of a revision, with the connector's retries and errors."""
+
+    def __init__(self, connector: GridFSStorageConnector, info: ResourceInfo) -> None:
+        super().__init__(connector._fs.chunks, _document(info))
+        self._connector = connector
+
+    def _ask(self, call: Callable[[], T]) -> T:
+        return self._connector._ask(self._document["filename"], call)
+
+
+def _document(info: ResourceInfo) -> Document:
+    return {"filename": info.identifier, "length": info.size, **json_util.loads(info.version)}
 
 
 def _describe(document: Mapping[str, Any]) -> ResourceInfo:

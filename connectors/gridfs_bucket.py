@@ -17,14 +17,17 @@ from __future__ import annotations
 
 import errno
 import os
+import weakref
 from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime, timedelta, timezone
 from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar
 
+from datastack_fs.connectors.gridfs_tasks import Helpers
 from datastack_fs.credentials import redact
 from datastack_fs.deadline import Deadline
 from datastack_fs.errors import MissingDependencyError
+from datastack_fs.processes import PerProcess
 
 try:
     from bson import ObjectId, Regex
@@ -51,6 +54,9 @@ PAGE: Final = 1000
 
 DELETE_CHUNKS: Final = 4096
 """Most chunks that one delete removes: each must end within the socket timeout."""
+
+HELPERS: Final = 16
+"""Most threads of a bucket that fetch and insert chunks."""
 
 MARK: Final = "datastack"
 """The field of a files document that says that this library wrote it."""
@@ -99,6 +105,9 @@ class Bucket:
         database: gives this process's own database handle.
         name: the bucket, ``fs`` by GridFS's custom.
         deadline: seconds after which a call that loses its connection again and again gives up.
+
+    Attributes:
+        helpers: threads that fetch and insert chunks.
     """
 
     def __init__(self, database: Callable[[], Database[Document]], name: str, *, deadline: float) -> None:
@@ -106,6 +115,8 @@ class Bucket:
         self._database = database
         self._deadline = deadline
         self._prepared = False
+        self.helpers = PerProcess(partial(Helpers, HELPERS), Helpers.close)
+        weakref.finalize(self, self.helpers.close)
 
     @property
     def files(self) -> MongoCollection[Document]:
@@ -127,6 +138,11 @@ class Bucket:
             by_number = [("files_id", ASCENDING), ("n", ASCENDING)]
             self.run(self.name, lambda: self.chunks.create_index(by_number, unique=True))
         self._prepared = True
+
+    def round_trip(self) -> float:
+        """Seconds to the nearest server and back, as the driver's monitor sees it; 0 where it does not know yet."""
+        servers = self._database().client.topology_description.server_descriptions().values()
+        return min((server.round_trip_time for server in servers if server.round_trip_time is not None), default=0.0)
 
     def _collection(self, part: str, concern: WriteConcern) -> MongoCollection[Document]:
         collection = self._database()[f"{self.name}.{part}"]

@@ -3,104 +3,34 @@
 from __future__ import annotations
 
 import io
-import sys
-import threading
-from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext, suppress
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, Generic, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias
 
 from bson import ObjectId
 from gridfs.errors import CorruptGridFile
 
 from datastack_fs.connectors.gridfs_bucket import PAGE, Bucket, Document, chunk_length, not_found
-from datastack_fs.processes import PerProcess
-from datastack_fs.reading import collection_paused
+from datastack_fs.connectors.gridfs_tasks import Helpers, in_flight
+from datastack_fs.resource import Range
 
-T = TypeVar("T")
-Target: TypeAlias = tuple[int, memoryview]
-"""A position in a file, and the buffer that the bytes from there are copied into."""
+Put: TypeAlias = Callable[[memoryview], None]
+"""Takes a piece of a chunk to where it belongs."""
+
+Places: TypeAlias = dict[int, list[tuple[int, int, Put]]]
+"""By chunk number: which parts of the chunk, by offset and length, go where."""
 
 GROUP_BYTES: Final = 4 << 20
 """Most bytes of one reply: 16 chunks of the default size."""
 
+NEAR: Final = 0.002
+"""Seconds of a round trip below which two replies in flight keep both sides busy: more only contend for the CPU."""
+
 
 class CorruptGridFileError(CorruptGridFile, OSError):
     """A chunk is missing, or has another length than the files document promises."""
-
-
-class Task(Generic[T]):
-    """A call that a helper thread may do ahead of time; whoever asks for the result does it, if none has begun.
-
-    So nobody ever waits for a thread that has not begun. A helper that has begun keeps the garbage collector off until
-    the result is there: were it to free an h5py object, it would wait for h5py's lock, which the waiting thread may
-    hold.
-    """
-
-    def __init__(self, call: Callable[[], T]) -> None:
-        self._call = call
-        self._begun = threading.Lock()
-        self._done = threading.Event()
-        self._submitted = False
-        self._answer: T | None = None
-        self._error: BaseException | None = None
-
-    def start(self) -> None:
-        """Hands it to a helper thread, once."""
-        if not self._submitted:
-            self._submitted = True
-            with suppress(RuntimeError):  # the interpreter is ending: result() does it
-                _helpers.get().submit(self._help)
-
-    def cancel(self) -> None:
-        """Returns when it neither runs nor will run."""
-        if self._begun.acquire(blocking=False):
-            self._done.set()
-        self._done.wait()
-
-    def result(self) -> T:
-        """What the call returns, or raises."""
-        self._do()
-        self._done.wait()
-        if self._error is not None:
-            raise self._error
-        return self._answer  # type: ignore[return-value]
-
-    def _help(self) -> None:
-        with collection_paused() if "h5py" in sys.modules else nullcontext():
-            self._do()
-
-    def _do(self) -> None:
-        if not self._begun.acquire(blocking=False):
-            return
-        try:
-            self._answer = self._call()
-        except BaseException as error:  # noqa: BLE001 (raised by result(), on the thread that asks)
-            self._error = error
-        finally:
-            self._done.set()
-
-
-_helpers = PerProcess(partial(ThreadPoolExecutor, 16, thread_name_prefix="gridfs"))
-
-
-def in_flight(calls: Iterable[Callable[[], T]], depth: int) -> Iterator[Task[T]]:
-    """The calls as tasks, in order, ``depth`` of them under way at once."""
-    waiting: deque[Task[T]] = deque()
-    for call in calls:
-        waiting.append(Task(call))
-        if len(waiting) < depth:
-            continue
-        for upcoming in list(waiting)[1:]:
-            upcoming.start()
-        yield waiting.popleft()
-    for task in list(waiting)[1:]:
-        task.start()
-    while waiting:
-        yield waiting.popleft()
 
 
 @dataclass(frozen=True)
@@ -113,6 +43,8 @@ class _Group:
 
     def query(self) -> Document:
         files_id = self.ids[0] if len(self.ids) == 1 else {"$in": list(self.ids)}
+        if isinstance(self.numbers, range):
+            return {"files_id": files_id, "n": {"$gte": self.numbers.start, "$lt": self.numbers.stop}}
         return {"files_id": files_id, "n": {"$in": list(self.numbers)}}
 
 
@@ -121,88 +53,121 @@ class ChunkReader:
 
     Args:
         bucket: the bucket.
-        concurrency: groups of chunks in flight for one read.
+        concurrency: most groups of chunks in flight for one read.
     """
 
     def __init__(self, bucket: Bucket, *, concurrency: int) -> None:
-        self.concurrency = concurrency
+        self._concurrency = concurrency
         self._bucket = bucket
 
-    def read(self, document: Document, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        """The bytes of half-open ranges within one revision: see ``fill``."""
+    @property
+    def helpers(self) -> Helpers:
+        """The threads of the bucket, in this process."""
+        return self._bucket.helpers.get()
+
+    @property
+    def depth(self) -> int:
+        """How many groups are to be in flight: two of a server that is near, ``concurrency`` of a distant one."""
+        return min(2, self._concurrency) if self._bucket.round_trip() < NEAR else self._concurrency
+
+    def read(self, document: Document, ranges: Sequence[Range]) -> list[bytes]:
+        """The bytes of half-open ranges within one revision: see ``read_many``."""
         (answer,) = self.read_many([(document, ranges)])
         if isinstance(answer, Exception):
             raise answer
         return answer
 
-    def read_many(
-        self, requests: Sequence[tuple[Document, Sequence[tuple[int, int]]]]
-    ) -> list[list[bytes] | Exception]:
-        """The bytes of half-open ranges within many revisions; each revision answers with bytes or its own error."""
-        buffers = [[blank(stop - start) for start, stop in ranges] for _, ranges in requests]
-        wanted = [
-            (document, [(start, blank.getbuffer()) for (start, _), blank in zip(ranges, blanks, strict=True)])
-            for (document, ranges), blanks in zip(requests, buffers, strict=True)
-        ]
-        try:
-            errors = self.fill(wanted)
-        finally:
-            for _, targets in wanted:
-                for _, view in targets:
-                    view.release()
-        # BytesIO hands out its buffer without a copy once nobody views it.
-        return [
-            [blank.getvalue() for blank in blanks] if error is None else error
-            for blanks, error in zip(buffers, errors, strict=True)
-        ]
+    def read_many(self, requests: Sequence[tuple[Document, Sequence[Range]]]) -> list[list[bytes] | Exception]:
+        """The bytes of half-open ranges within many revisions, each given once; each answers with its own error, too.
 
-    def fill(self, requests: Sequence[tuple[Document, Sequence[Target]]]) -> list[Exception | None]:
-        """Copies bytes of revisions, each given once, into buffers; returns each revision's error, or None.
-
-        The chunks of one revision are asked for in one query, or several of about 4 MiB, ``concurrency`` of them in
-        flight. Revisions that want the same chunk numbers, as single-chunk files do, share queries.
+        The chunks of one revision are asked for in one query, or several of about 4 MiB, ``depth`` of them in flight.
+        Revisions that want the same chunk numbers, as single-chunk files do, share queries.
         """
-        placed = [_places(document, targets) for document, targets in requests]
+        answers = [[b""] * len(ranges) for _, ranges in requests]
+        buffers = [
+            {
+                index: blank(stop - start)
+                for index, (start, stop) in enumerate(ranges)
+                if _is_in_chunks(document, start, stop)
+            }
+            for document, ranges in requests
+        ]
+        views: list[memoryview] = []
+        placed: list[Places] = []
+        for (document, ranges), answer, blanks in zip(requests, answers, buffers, strict=True):
+            places: Places = defaultdict(list)
+            for index, (start, stop) in enumerate(ranges):
+                if index in blanks:
+                    views.append(blanks[index].getbuffer())
+                    _place(places, document, start, views[-1])
+                elif start < stop:
+                    number, within = divmod(start, int(document["chunkSize"]))
+                    places[number].append((within, stop - start, partial(_keep_bytes, answer, index)))
+            placed.append(places)
         try:
-            return self._fill(requests, placed)
+            errors = self._fill([document for document, _ in requests], placed)
         finally:
             # An error's traceback keeps all this in a cycle, and CPython 3.12.1 crashed, and 3.13.0 complained, when
             # the collector frees a BytesIO before the views of it.
-            for places in placed:
-                for parts in places.values():
-                    for _, view in parts:
-                        view.release()
+            for view in views:
+                view.release()
+        for answer, blanks in zip(answers, buffers, strict=True):
+            for index, buffer in blanks.items():
+                answer[index] = buffer.getvalue()  # its own buffer, without a copy, as nobody views it any more
+        return [answer if error is None else error for answer, error in zip(answers, errors, strict=True)]
 
-    def _fill(
-        self, requests: Sequence[tuple[Document, Sequence[Target]]], placed: Sequence[Mapping[int, Sequence[Target]]]
-    ) -> list[Exception | None]:
-        groups = list(_groups([document for document, _ in requests], placed))
-        errors: list[Exception | None] = [None] * len(requests)
-        tasks = in_flight([partial(self.fetch, group) for group in groups], self.concurrency)
-        for group, task in zip(groups, tasks, strict=True):
+    def fill(self, document: Document, start: int, view: memoryview) -> None:
+        """Copies the bytes of one revision from a position on into a buffer."""
+        places: Places = defaultdict(list)
+        _place(places, document, start, view)
+        (error,) = self._fill([document], [places])
+        if error is not None:
+            raise error
+
+    def _fill(self, documents: Sequence[Document], placed: Sequence[Places]) -> list[Exception | None]:
+        groups = list(_groups(documents, placed))
+        errors: list[Exception | None] = [None] * len(documents)
+        # The helpers copy, too: a thread that frees a reply before it gets the next one gets the same memory again.
+        calls = [partial(self._fetch_into, group, documents, placed) for group in groups]
+        for group, task in zip(groups, in_flight(self.helpers, calls, self.depth), strict=True):
             try:
-                chunks = task.result()
-            except Exception as error:  # noqa: BLE001 (belongs to the members of this group)
-                for member in group.members:
-                    errors[member] = errors[member] or error
-                continue
-            for position, member in enumerate(group.members):
-                document = requests[member][0]
-                for number in group.numbers:
-                    data = chunks.get((position, number))
-                    if data is None or len(data) != chunk_length(document, number):
-                        errors[member] = errors[member] or self.broken(document, number)
-                        continue
-                    whole = memoryview(data)
-                    for within, view in placed[member][number]:
-                        view[:] = whole[within : within + len(view)]
+                found = task.result()
+            except Exception as failure:  # noqa: BLE001 (belongs to the members of this group)
+                found = dict.fromkeys(group.members, failure)
+            for member, error in found.items():
+                errors[member] = errors[member] or error
+        return errors
+
+    def _fetch_into(
+        self, group: _Group, documents: Sequence[Document], placed: Sequence[Places]
+    ) -> dict[int, Exception]:
+        """Fetches a group and puts its pieces where they belong; the error of each member that has one."""
+        chunks = self.fetch(group)
+        errors: dict[int, Exception] = {}
+        for position, member in enumerate(group.members):
+            for number in group.numbers:
+                data = chunks.get((position, number))
+                if data is None or len(data) != chunk_length(documents[member], number):
+                    errors[member] = errors.get(member) or self.broken(documents[member], number)
+                    continue
+                whole = memoryview(data)
+                for within, length, put in placed[member][number]:
+                    put(whole[within : within + length])
         return errors
 
     def fetch(self, group: _Group) -> dict[tuple[int, int], bytes]:
         """The chunks of a group that are there, by the member's position and the chunk's number."""
         return self._bucket.run(self._bucket.name, lambda: self._fetch(group))
 
-    def fetch_span(self, document: Document, numbers: range) -> dict[int, bytes]:
+    def fetch_chunks(self, document: Document, numbers: Sequence[int]) -> Iterator[dict[int, bytes]]:
+        """Whole chunks of one revision, verified, by number: a few at a time, in the order of ``numbers``."""
+        most = chunks_per_group(int(document["chunkSize"]))
+        groups = [numbers[start : start + most] for start in range(0, len(numbers), most)]
+        calls = [partial(self.fetch_group, document, group) for group in groups]
+        for task in in_flight(self.helpers, calls, self.depth):
+            yield task.result()
+
+    def fetch_group(self, document: Document, numbers: Sequence[int]) -> dict[int, bytes]:
         """Whole chunks of one revision, verified, by number: one query."""
         found = self.fetch(_Group([0], [document["_id"]], numbers))
         for number in numbers:
@@ -246,18 +211,25 @@ def blank(size: int) -> io.BytesIO:
     return buffer
 
 
-def _places(document: Document, targets: Sequence[Target]) -> dict[int, list[Target]]:
-    """Which part of which chunk goes where: by chunk number, positions within the chunk and buffers."""
+def _is_in_chunks(document: Document, start: int, stop: int) -> bool:
+    """Whether a range has bytes of more than one chunk."""
     size = int(document["chunkSize"])
-    places: dict[int, list[Target]] = defaultdict(list)
-    for start, view in targets:
-        done = 0
-        while done < len(view):
-            number, within = divmod(start + done, size)
-            length = min(size - within, len(view) - done)
-            places[number].append((within, view[done : done + length]))
-            done += length
-    return places
+    return start < stop and start // size < (stop - 1) // size
+
+
+def _keep_bytes(answer: list[bytes], index: int, piece: memoryview) -> None:
+    answer[index] = bytes(piece)
+
+
+def _place(places: Places, document: Document, start: int, view: memoryview) -> None:
+    """Adds what of which chunk fills a buffer with the bytes from a position on."""
+    size = int(document["chunkSize"])
+    done = 0
+    while done < len(view):
+        number, within = divmod(start + done, size)
+        length = min(size - within, len(view) - done)
+        places[number].append((within, length, partial(view.__setitem__, slice(done, done + length))))
+        done += length
 
 
 def _groups(documents: Sequence[Document], placed: Sequence[Mapping[int, Any]]) -> Iterator[_Group]:

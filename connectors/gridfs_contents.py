@@ -14,15 +14,10 @@ from fsspec.core import get_compression
 
 from datastack_fs.connectors.gridfs_bucket import Document, not_found
 from datastack_fs.connectors.gridfs_chunks import ChunkReader
-from datastack_fs.connectors.gridfs_files import (
-    CachedFile,
-    CompressedWriter,
-    GridFSFile,
-    GridFSWriter,
-    TextFile,
-)
+from datastack_fs.connectors.gridfs_files import CachedFile, GridFSFile
 from datastack_fs.connectors.gridfs_tree import GridFSTree
 from datastack_fs.connectors.gridfs_upload import Metadata, Upload
+from datastack_fs.connectors.gridfs_writing import CompressedWriter, GridFSWriter, TextFile
 
 BLOCK_BYTES: Final = 1 << 20
 READ_ATTEMPTS: Final = 10

@@ -118,7 +118,8 @@ class GridFSFileSystem(GridFSContents):
         self._default_path = _relative(fo) if fo else ""
 
     def close(self) -> None:
-        """Ends this process's connections; the filesystem connects anew when it is used again."""
+        """Ends this process's threads and connections; the filesystem makes them anew when it is used again."""
+        self.store.helpers.close()
         self.server.close()
 
     def __repr__(self) -> str:

@@ -15,7 +15,7 @@ from bson import ObjectId
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from datastack_fs.connectors.gridfs_bucket import CREATED, MARK, Bucket, Document, date_after
-from datastack_fs.connectors.gridfs_chunks import Task
+from datastack_fs.connectors.gridfs_tasks import Task
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -174,7 +174,7 @@ class Upload:
         task = Task(partial(self._bucket.run, self.name, partial(self._insert_chunks, batch)))
         self._inserts.append(task)
         if len(self._inserts) > 1 or len(batch) * self._chunk_size >= BATCH_BYTES:
-            task.start()  # a lone small batch is inserted by finish(), on this thread
+            self._bucket.helpers.get().give(task)  # a lone small batch is inserted by finish(), on this thread
         self._wait(INSERTS)
 
     def _wait(self, most: int) -> None:

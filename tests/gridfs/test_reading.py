@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from datastack_fs.connectors import gridfs_files
+from datastack_fs.connectors import gridfs_reading
 from datastack_fs.connectors.gridfs_filesystem import GridFSFileSystem
 from harness.children import use_filesystem
 
@@ -72,8 +72,8 @@ def test_files_read_like_bytes_io(sample, program, group):
     fs, data = sample.fs, sample.data
     expected = io.BytesIO(data)
     with fs.open("sample") as file, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gridfs_files, "CACHE_BYTES", 0)  # as little as there may be: two groups
-        file._group = group
+        patch.setattr(gridfs_reading, "CACHE_BYTES", 0)  # as little as there may be: two groups
+        file.raw._group = file.raw._ahead._most = group
         for operation, argument in program:
             if operation == "seek":
                 offset, whence = argument
@@ -367,11 +367,11 @@ H5PY = """
 import faulthandler, gc, io, sys, threading
 faulthandler.dump_traceback_later(8 if "control" in sys.argv else 100, exit=True)
 import h5py, numpy
-from datastack_fs.connectors import gridfs_chunks
+from datastack_fs.connectors import gridfs_chunks, gridfs_tasks
 from datastack_fs.connectors.gridfs_filesystem import GridFSFileSystem
 
 if "control" in sys.argv:
-    gridfs_chunks.Task._help = gridfs_chunks.Task._do
+    gridfs_tasks.Task.help = gridfs_tasks.Task._do
 fetch, helped = gridfs_chunks.ChunkReader.fetch, []
 def collecting(self, group):
     if threading.current_thread() is not threading.main_thread():
