@@ -16,9 +16,10 @@ from datastack_fs.storage import DEADLINE, StorageConnector
 try:
     from bson import json_util
 
-    from datastack_fs.connectors.gridfs_chunks import CorruptGridFileError
+    from datastack_fs.connectors.gridfs_errors import CorruptGridFileError
     from datastack_fs.connectors.gridfs_filesystem import CHUNK_SIZE, GridFSFileSystem
     from datastack_fs.connectors.gridfs_reading import RevisionReader
+    from datastack_fs.connectors.gridfs_removal import remove
 except ModuleNotFoundError as error:
     raise MissingDependencyError(
         "mongodb:// needs pymongo: pip install 'datastack-fs[mongodb]'", name=error.name
@@ -158,7 +159,7 @@ class GridFSStorageConnector(StorageConnector):
         return _describe(self._fs.write(identifier, upload.blocks(), metadata=metadata, overwrite=overwrite))
 
     def _delete(self, identifier: str) -> None:
-        self._fs.store.remove([identifier])
+        remove(self._fs.store, [identifier])
 
     def _sweep(self, older_than: float) -> int:
         return self._fs.sweep(older_than)

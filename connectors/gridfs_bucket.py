@@ -1,4 +1,4 @@
-"""One GridFS bucket, below the filesystem: the revisions of names, and what is removed and when.
+"""One GridFS bucket, below the filesystem: its collections, and the revisions of names.
 
 What GridFS's specification leaves open is decided here:
 
@@ -10,13 +10,11 @@ What GridFS's specification leaves open is decided here:
 - *Exclusive creation* is one upsert on the name, whose document carries the name in ``datastack.created`` under a
   unique sparse index. Of creators in a race the index lets one pass; there is no lock that a crash could leave behind,
   and documents of other programs, which lack the field, may share a name as before.
-- *Left-overs* of killed writers are chunks without a files document: see ``Bucket.orphans``.
+- *Left-overs* of killed writers are chunks without a files document: see ``gridfs_removal``.
 """
 
 from __future__ import annotations
 
-import errno
-import os
 import weakref
 from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime, timedelta, timezone
@@ -24,7 +22,6 @@ from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar
 
 from datastack_fs.connectors.gridfs_tasks import Helpers
-from datastack_fs.credentials import redact
 from datastack_fs.deadline import Deadline
 from datastack_fs.errors import MissingDependencyError
 from datastack_fs.processes import PerProcess
@@ -34,14 +31,9 @@ try:
     from pymongo import ASCENDING, DESCENDING, ReadPreference, WriteConcern
     from pymongo.collection import Collection as MongoCollection
     from pymongo.database import Database
-    from pymongo.errors import (
-        AutoReconnect,
-        ConfigurationError,
-        ConnectionFailure,
-        OperationFailure,
-        PyMongoError,
-        ServerSelectionTimeoutError,
-    )
+    from pymongo.errors import AutoReconnect, PyMongoError, ServerSelectionTimeoutError
+
+    from datastack_fs.connectors.gridfs_errors import translated
 except ImportError as error:
     raise MissingDependencyError("gridfs:// needs pymongo: pip install 'datastack-fs[mongodb]'") from error
 
@@ -51,9 +43,6 @@ Document: TypeAlias = dict[str, Any]
 
 PAGE: Final = 1000
 """Most documents of one query for names, or for small chunks."""
-
-DELETE_CHUNKS: Final = 4096
-"""Most chunks that one delete removes: each must end within the socket timeout."""
 
 HELPERS: Final = 16
 """Most threads of a bucket that fetch and insert chunks."""
@@ -66,36 +55,7 @@ CREATED: Final = "datastack.created"
 _UNSPEAKABLE = Regex(r"//|^/|/\z")  # names that no path can say, as paths lose slashes at their ends
 _DURABLE = WriteConcern("majority", j=True)
 _REPLICATED = WriteConcern("majority")
-_DENIED = {13, 18, 8000}
-_DISK_FULL = 14031
 _AFTER_SLASH = chr(ord("/") + 1)
-
-
-def translated(error: PyMongoError, what: str) -> Exception:
-    """The built-in exception that says the same as one of pymongo's; connection errors name the server, never secrets.
-
-    Examples:
-        >>> translated(AutoReconnect("127.0.0.1:27017: connection closed"), "birds.h5")
-        ConnectionError('birds.h5: 127.0.0.1:27017: connection closed')
-    """
-    # pymongo appends its timeouts, and what it knows of every server of the set.
-    reason = str(error).partition(", Timeout:")[0].partition(" (configured timeouts:")[0]
-    text = redact(f"{what}: {reason}")
-    if isinstance(error, ConnectionFailure):
-        return ConnectionError(text)
-    if isinstance(error, ConfigurationError):
-        return ValueError(text)
-    code = error.code if isinstance(error, OperationFailure) else None
-    if code in _DENIED:
-        return PermissionError(text)
-    if code == _DISK_FULL:
-        return OSError(errno.ENOSPC, text)
-    return TimeoutError(text) if error.timeout else OSError(text)
-
-
-def not_found(name: str, reason: str | None = None) -> FileNotFoundError:
-    """The error for a name that has no revision, or whose opened revision is gone."""
-    return FileNotFoundError(errno.ENOENT, reason or os.strerror(errno.ENOENT), name)
 
 
 class Bucket:
@@ -172,11 +132,8 @@ class Bucket:
     def newest_of(self, names: Collection[str]) -> dict[str, Document]:
         """The newest revisions of many names, in one query a thousand."""
         found: dict[str, Document] = {}
-        unique = list(dict.fromkeys(names))
-        for start in range(0, len(unique), PAGE):
-            some = unique[start : start + PAGE]
-            for document in self.run(some[0], partial(self._revisions, {"$in": some})):
-                self._keep_newer(found, document)
+        for document in self.revisions_of(list(dict.fromkeys(names))):
+            self.keep_newer(found, document)
         return found
 
     def revisions(self, name: str) -> list[Document]:
@@ -184,6 +141,12 @@ class Bucket:
         order = [("uploadDate", ASCENDING), ("_id", ASCENDING)]
         fields = {"uploadDate": 1, "length": 1, "chunkSize": 1, MARK: 1}
         return self.run(name, lambda: list(self.files.find({"filename": name}, fields).sort(order)))
+
+    def revisions_of(self, names: Sequence[str]) -> Iterator[Document]:
+        """All revisions of many names, each given once, in the order of their dates; in one query a thousand."""
+        for start in range(0, len(names), PAGE):
+            some = names[start : start + PAGE]
+            yield from self.run(some[0], partial(self._revisions, {"$in": some}))
 
     def has_below(self, prefix: str) -> bool:
         """Whether any name begins with ``prefix``, which ends with "/"."""
@@ -205,7 +168,7 @@ class Bucket:
             page = self.run(prefix or "/", partial(self._revisions, names, PAGE))
             found: dict[str, Document] = {}
             for document in page:
-                self._keep_newer(found, document)
+                self.keep_newer(found, document)
             last = page[-1]["filename"] if len(page) == PAGE else None
             if last is not None and (newest := self.newest(last)):
                 found[last] = newest  # the page may end between its revisions
@@ -223,7 +186,7 @@ class Bucket:
         order = [("filename", ASCENDING), ("uploadDate", ASCENDING)]
         return list(self.files.find({"filename": names}, limit=limit, batch_size=PAGE + 1).sort(order))
 
-    def _keep_newer(self, found: dict[str, Document], document: Document) -> None:
+    def keep_newer(self, found: dict[str, Document], document: Document) -> None:
         """Keeps the newer of two revisions; they come in the order of their dates."""
         name = document["filename"]
         other = found.get(name)
@@ -234,115 +197,6 @@ class Bucket:
             elif ids[0] > ids[1]:
                 document = other
         found[name] = document
-
-    # Renaming and removing.
-
-    def rename(self, document: Document, target: str) -> None:
-        """Gives a revision another name, whose revisions it replaces, or the same name with a new date; in one step."""
-        name = document["filename"]
-        if name != target:
-            revisions = self.revisions(name)
-            ids = [each["_id"] for each in revisions]
-            if document["_id"] in ids:  # the older ones go first: else they would come to light
-                self.delete_files(revisions[: ids.index(document["_id"])])
-        replaced = self.revisions(target)
-        change = {"$set": {"filename": target, "uploadDate": date_after(replaced)}, "$unset": {CREATED: ""}}
-        result = self.run(name, lambda: self.files.update_one({"_id": document["_id"]}, change))
-        if not result.matched_count:
-            raise not_found(name)
-        noted = [each["_id"] for each in replaced] if name != target else []
-        self.delete_files(self.superseded(target, noted))
-
-    def remove(self, names: Collection[str]) -> None:
-        """Removes all revisions of names; FileNotFoundError for the first that has none, and then removes nothing."""
-        unique = list(dict.fromkeys(names))
-        newest: dict[str, Document] = {}
-        found: list[Document] = []
-        for start in range(0, len(unique), PAGE):
-            for document in self.run(unique[start], partial(self._revisions, {"$in": unique[start : start + PAGE]})):
-                found.append(document)
-                self._keep_newer(newest, document)
-        for name in unique:
-            if name not in newest:
-                raise not_found(name)
-        # The newest goes last: a removal that is cut short must not bring an old revision to light.
-        self.delete_files([document for document in found if newest[document["filename"]]["_id"] != document["_id"]])
-        self.delete_files(list(newest.values()))
-
-    def delete_files(self, documents: Sequence[Document]) -> None:
-        """Deletes revisions: the files documents first, so that no reader finds a file without chunks."""
-        for start in range(0, len(documents), PAGE):
-            some = documents[start : start + PAGE]
-            ids = [document["_id"] for document in some]
-            self.run(self.name, partial(self.files.delete_many, {"_id": {"$in": ids}}))
-            small = [document["_id"] for document in some if chunk_count(document) <= 1]
-            if small:
-                self.run(self.name, partial(self.chunks.delete_many, {"files_id": {"$in": small}}))
-            for document in some:
-                if chunk_count(document) > 1:
-                    self.delete_chunks(document["_id"], chunk_count(document))
-
-    def delete_chunks(self, files_id: Any, count: int) -> None:
-        """Deletes the chunks of one revision, about ``count``, some thousands at a time."""
-        for stop in range(DELETE_CHUNKS, count, DELETE_CHUNKS):
-            query = {"files_id": files_id, "n": {"$lt": stop}}
-            self.run(self.name, partial(self.chunks.delete_many, query))
-        self.run(self.name, partial(self.chunks.delete_many, {"files_id": files_id}))
-
-    def superseded(self, name: str, noted: Sequence[Any]) -> list[Document]:
-        """Revisions to delete after a publish: those noted before it, and this library's that are not the newest."""
-        revisions = self.revisions(name)
-        return [
-            document
-            for document in revisions
-            if document["_id"] in noted or (MARK in document and document is not revisions[-1])
-        ]
-
-    def orphans(self, older_than: float) -> list[Any]:
-        """The ``files_id`` of chunks that belong to no file and were last added to ``older_than`` seconds ago.
-
-        An upload that is under way looks the same; what tells them apart is the age of its last chunk. Ages are read
-        from ObjectIds, made by the writers' clocks; chunks that can't be dated are left alone.
-        """
-        limit = datetime.now(timezone.utc) - timedelta(seconds=older_than)
-        return [files_id for files_id in self._without_file() if _is_older(self._last_chunk(files_id), limit)]
-
-    def sweep(self, older_than: float) -> int:
-        """Deletes orphans, and revisions of this library that a killed writer had replaced but not yet deleted."""
-        orphans = self.orphans(older_than)
-        for files_id in orphans:
-            last = self._last_chunk(files_id)
-            self.delete_chunks(files_id, last["n"] + 1 if last else 0)
-        limit = datetime.now(timezone.utc) - timedelta(seconds=older_than)
-        left_over = [document for document in self._replaced() if document["uploadDate"] <= limit]
-        self.delete_files(left_over)
-        return len(orphans) + len(left_over)
-
-    def _without_file(self) -> Iterator[Any]:
-        # Served by the index alone (DISTINCT_SCAN): one key a file is looked at, and no data.
-        pipeline: list[Document] = [{"$sort": {"files_id": 1, "n": 1}}, {"$group": {"_id": "$files_id"}}]
-        ids = self.run(self.name, lambda: [group["_id"] for group in self.chunks.aggregate(pipeline)])
-        for start in range(0, len(ids), PAGE):
-            some = ids[start : start + PAGE]
-            there = self.run(self.name, partial(self._among_files, some))
-            yield from (files_id for files_id in some if files_id not in there)
-
-    def _among_files(self, ids: list[Any]) -> list[Any]:
-        return [document["_id"] for document in self.files.find({"_id": {"$in": ids}}, {"_id": 1})]
-
-    def _last_chunk(self, files_id: Any) -> Document | None:
-        query = {"files_id": files_id}
-        return self.run(self.name, lambda: self.chunks.find_one(query, {"n": 1}, sort=[("n", DESCENDING)]))
-
-    def _replaced(self) -> Iterator[Document]:
-        pipeline: list[Document] = [
-            {"$match": {"filename": {"$gte": ""}}},
-            {"$group": {"_id": "$filename", "revisions": {"$sum": 1}}},
-            {"$match": {"revisions": {"$gt": 1}}},
-        ]
-        names = self.run(self.name, lambda: [group["_id"] for group in self.files.aggregate(pipeline)])
-        for name in names:
-            yield from (document for document in self.revisions(name)[:-1] if MARK in document)
 
 
 def _below(prefix: str) -> Document:
@@ -368,8 +222,3 @@ def chunk_length(document: Document, number: int) -> int:
     """How many bytes a chunk must have: all are full but the last."""
     size = int(document["chunkSize"])
     return min(size, int(document["length"]) - number * size)
-
-
-def _is_older(chunk: Document | None, limit: datetime) -> bool:
-    made = chunk["_id"] if chunk else None
-    return isinstance(made, ObjectId) and made.generation_time <= limit

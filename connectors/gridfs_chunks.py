@@ -10,9 +10,9 @@ from functools import partial
 from typing import Any, Final, TypeAlias
 
 from bson import ObjectId
-from gridfs.errors import CorruptGridFile
 
-from datastack_fs.connectors.gridfs_bucket import PAGE, Bucket, Document, chunk_length, not_found
+from datastack_fs.connectors.gridfs_bucket import PAGE, Bucket, Document, chunk_length
+from datastack_fs.connectors.gridfs_errors import CorruptGridFileError, not_found
 from datastack_fs.connectors.gridfs_tasks import Helpers, in_flight
 from datastack_fs.resource import Range
 
@@ -27,10 +27,6 @@ GROUP_BYTES: Final = 4 << 20
 
 NEAR: Final = 0.002
 """Seconds of a round trip below which two replies in flight keep both sides busy: more only contend for the CPU."""
-
-
-class CorruptGridFileError(CorruptGridFile, OSError):
-    """A chunk is missing, or has another length than the files document promises."""
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,10 @@ from typing import Any, Final
 from fsspec.compression import compr
 from fsspec.core import get_compression
 
-from datastack_fs.connectors.gridfs_bucket import Document, not_found
+from datastack_fs.connectors import gridfs_removal
+from datastack_fs.connectors.gridfs_bucket import Document
 from datastack_fs.connectors.gridfs_chunks import ChunkReader
+from datastack_fs.connectors.gridfs_errors import not_found
 from datastack_fs.connectors.gridfs_files import CachedFile, GridFSFile
 from datastack_fs.connectors.gridfs_tree import GridFSTree
 from datastack_fs.connectors.gridfs_upload import Metadata, Upload
@@ -84,14 +86,14 @@ class GridFSContents(GridFSTree):
 
     def orphans(self, older_than: float = 86400) -> list[Any]:
         """The ``files_id`` of chunks that killed writers left, if the last is ``older_than`` seconds old."""
-        return self.store.orphans(older_than)
+        return gridfs_removal.orphans(self.store, older_than)
 
     def sweep(self, older_than: float = 86400) -> int:
         """Removes what killed writers left more than ``older_than`` seconds ago, and counts it.
 
         An upload that has added nothing for so long counts as left.
         """
-        return self.store.sweep(older_than)
+        return gridfs_removal.sweep(self.store, older_than)
 
     # As fsspec has it.
 

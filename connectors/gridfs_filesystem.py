@@ -14,9 +14,11 @@ from typing import Any, ClassVar, Final, cast
 from fsspec.callbacks import DEFAULT_CALLBACK
 from fsspec.utils import isfilelike
 
-from datastack_fs.connectors.gridfs_bucket import Bucket, Document, not_found
+from datastack_fs.connectors.gridfs_bucket import Bucket, Document
 from datastack_fs.connectors.gridfs_chunks import ChunkReader
 from datastack_fs.connectors.gridfs_contents import BLOCK_BYTES, GridFSContents
+from datastack_fs.connectors.gridfs_errors import not_found
+from datastack_fs.connectors.gridfs_removal import remove, rename
 from datastack_fs.connectors.gridfs_server import DEFAULT_URL, MongoServer, bucket_in
 from datastack_fs.credentials import redact
 
@@ -228,7 +230,7 @@ class GridFSFileSystem(GridFSContents):
         if document is None:
             super().touch(path, **kwargs)
         else:
-            self.store.rename(document, document["filename"])
+            rename(self.store, document, document["filename"])
 
     def cp_file(self, path1: str, path2: str, *, move: bool = False, **kwargs: Any) -> None:
         """Copies a file with its metadata; a folder is nothing to copy."""
@@ -240,7 +242,7 @@ class GridFSFileSystem(GridFSContents):
         elif source == target:
             return
         elif move:
-            self.store.rename(document, target)
+            rename(self.store, document, target)
         else:
             with self.open(
                 target, "wb", metadata=document.get("metadata"), chunk_size=int(document["chunkSize"])
@@ -255,7 +257,7 @@ class GridFSFileSystem(GridFSContents):
 
     def rm_file(self, path: str) -> None:
         """Removes a file, all its revisions."""
-        self.store.remove([self._name(path)])
+        remove(self.store, [self._name(path)])
 
     _rm = rm_file
 
@@ -268,7 +270,7 @@ class GridFSFileSystem(GridFSContents):
                 if self.isdir(name):
                     raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), name)
                 raise not_found(name)
-        self.store.remove(list(files))
+        remove(self.store, list(files))
 
 
 def _relative(path: str) -> str:

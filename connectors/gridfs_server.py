@@ -10,7 +10,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs, parse_qsl, unquote, urlsplit
 
-from datastack_fs.connectors.gridfs_bucket import Document, translated
+from datastack_fs.connectors.gridfs_bucket import Document
+from datastack_fs.connectors.gridfs_errors import translated
 from datastack_fs.credentials import EnvironmentText, expand, redact
 from datastack_fs.processes import PerProcess
 

@@ -11,7 +11,8 @@ from typing import Any, cast
 from fsspec.spec import AbstractFileSystem
 from fsspec.utils import stringify_path
 
-from datastack_fs.connectors.gridfs_bucket import Bucket, Document, not_found
+from datastack_fs.connectors.gridfs_bucket import Bucket, Document
+from datastack_fs.connectors.gridfs_errors import not_found
 from datastack_fs.connectors.gridfs_server import path_of, server_in
 
 

@@ -15,6 +15,7 @@ from bson import ObjectId
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from datastack_fs.connectors.gridfs_bucket import CREATED, MARK, Bucket, Document, date_after
+from datastack_fs.connectors.gridfs_removal import delete_chunks, delete_files, superseded
 from datastack_fs.connectors.gridfs_tasks import Task
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ class Upload:
         self._open = False
         # From here on it is published: what it replaced is out of sight, and else left to the next write or to sweep.
         try:
-            self._bucket.delete_files(self._bucket.superseded(self.name, noted))
+            delete_files(self._bucket, superseded(self._bucket, self.name, noted))
         except OSError as error:
             logger.warning("old revisions of %s are left: %s", self.name, error)
         return document
@@ -151,7 +152,7 @@ class Upload:
             # chunks must not stay.
             self._delete_file()
             if self._number:
-                self._bucket.delete_chunks(self.id, self._number)
+                delete_chunks(self._bucket, self.id, self._number)
             self._delete_file()
         except OSError as error:
             logger.warning("chunks of a failed write of %s are left to sweep: %s", self.name, error)

@@ -94,12 +94,12 @@ def test_a_swept_upload_is_not_published(small, database):
     assert database["fs.chunks"].count_documents({}) == 0
 
 
-def test_sweep_finishes_a_replacement(small, database):
+def test_sweep_finishes_a_replacement(small, database, monkeypatch):
     """Killed between the publish and the deletion of the old revision: the new one is there, the old one in its way."""
     small.pipe_file("x", b"old" * 1000)
-    small.store.delete_files, original = (lambda documents: None), small.store.delete_files
-    small.pipe_file("x", b"new")
-    small.store.delete_files = original
+    with monkeypatch.context() as killed:
+        killed.setattr(gridfs_upload, "delete_files", lambda bucket, documents: None)
+        small.pipe_file("x", b"new")
     assert small.cat_file("x") == b"new"
     assert database["fs.files"].count_documents({}) == 2
     assert small.sweep() == 0
