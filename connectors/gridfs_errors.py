@@ -22,6 +22,7 @@ def translated(error: PyMongoError, what: str) -> Exception:
     """The built-in exception that says the same as one of pymongo's; connection errors name the server, never secrets.
 
     Examples:
+        >>> from pymongo.errors import AutoReconnect
         >>> translated(AutoReconnect("127.0.0.1:27017: connection closed"), "birds.h5")
         ConnectionError('birds.h5: 127.0.0.1:27017: connection closed')
     """
