@@ -201,13 +201,11 @@ class ArchiveStorageConnector(StorageConnector):
         return index, [index.members[info.identifier] for info in infos]
 
     def _checked(self, infos: Sequence[ResourceInfo], answers: Sequence[bytes | Exception]) -> list[bytes]:
-        contents = []
         for info, answer in zip(infos, answers, strict=True):
-            with self._reading(info.identifier):
-                if isinstance(answer, Exception):
+            if isinstance(answer, Exception):
+                with self._reading(info.identifier):
                     raise answer
-            contents.append(answer)
-        return contents
+        return [answer for answer in answers if isinstance(answer, bytes)]
 
     def _locate(self, names: Sequence[str]) -> tuple[ResourceInfo, list[Range | None]]:
         index = self._current()

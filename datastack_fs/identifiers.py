@@ -26,6 +26,8 @@ RESERVED: Final = ".datastack"
 _ESCAPE_SEGMENTS = frozenset({".", ".."})
 _CONTROL = re.compile(r"[\x01-\x1f\x7f-\x9f\u2028\u2029]")
 _DRIVE = re.compile(r"[A-Za-z]:")
+_USUAL = re.compile(r"[\w-][\w.-]*(?:/[\w-][\w.-]*)*", re.ASCII)
+"""Most identifiers: none of these, up to the length of a segment, has anything to be refused."""
 
 
 def check_identifier(identifier: str) -> str:
@@ -43,6 +45,8 @@ def check_identifier(identifier: str) -> str:
         Traceback (most recent call last):
         datastack_fs.errors.MaliciousFilePathError: identifier '../secret': '..' segments are refused
     """
+    if isinstance(identifier, str) and len(identifier) <= MAX_SEGMENT_BYTES and _USUAL.fullmatch(identifier):
+        return identifier
     _check_text(identifier)
     for segment in identifier.split("/"):
         if not segment:
