@@ -17,7 +17,7 @@ from benchmarks.setting import Setting
 
 FOLDER = Path(__file__).parent
 ROUNDS = 3
-SECONDS = 20.0
+SECONDS = 10.0
 """A case of short runs has more rounds, for so long."""
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from functools import partial, reduce
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial, reduce
 from operator import add
 from typing import Any, NamedTuple
 
@@ -45,9 +45,10 @@ def cases(setting: Setting) -> Iterator[Case]:
         case = Case(f"take, {parts} array{'s' if parts > 1 else ''}", unit="batch", units=count)
         case.limit("one fancy index of numpy", partial(by_numpy, data))
         case.ours("take", partial(by_take, library_stack(data, parts)), mark)
-        case.peer("torch Subset and ConcatDataset, collated", partial(by_torch, data, parts))
-        case.peer("torch Subset with __getitems__, collated", partial(by_torch_getitems, data, parts), 4)
-        case.peer("Hugging Face datasets, select", partial(by_datasets, data, parts), 4)
+        stack, tables = cache(partial(torch_stack, data, parts)), cache(partial(datasets_stack, data, parts))
+        case.peer("torch Subset and ConcatDataset, collated", partial(by_torch, stack))
+        case.peer("torch Subset with __getitems__, collated", partial(by_torch_getitems, stack), 4)
+        case.peer("Hugging Face datasets, select", partial(by_datasets, tables), 4)
         yield case
     case = Case("sample by sample, 10 arrays", unit="sample", units=min(SINGLES, len(data.order)))
     case.limit("images[i], labels[i]", partial(one_by_one_numpy, data))
@@ -84,6 +85,18 @@ def torch_stack(data: Data, parts: int) -> Any:
     return reduce(lambda dataset, view: Subset(dataset, view.tolist()), data.views, joined)
 
 
+def datasets_stack(data: Data, parts: int) -> Any:
+    """The stack, by Hugging Face: tables in memory, joined and selected, with numpy's format."""
+    import datasets
+
+    datasets.disable_progress_bars()
+    pairs = zip(np.split(data.images, parts), np.split(data.labels, parts), strict=True)
+    features = datasets.Features({"x": datasets.Array2D((28, 28), "uint8"), "y": datasets.Value("int64")})
+    tables = [datasets.Dataset.from_dict({"x": images, "y": labels}, features) for images, labels in pairs]
+    joined = datasets.concatenate_datasets(tables)
+    return reduce(lambda stack, view: stack.select(view), data.views, joined).with_format("numpy")
+
+
 def _tensor(array: Any) -> Any:
     import torch
 
@@ -114,38 +127,31 @@ def by_take(iterator: Any, count: int) -> Run:
     return _digests(read)
 
 
-def by_torch(data: Data, parts: int, count: int) -> Run:
+def by_torch(stack: Callable[[], Any], count: int) -> Run:
     """As a DataLoader without workers does it."""
     from torch.utils.data import default_collate
 
-    dataset = torch_stack(data, parts)
+    dataset = stack()
     yield
     read = [default_collate([dataset[i] for i in batch]) for batch in _batches(count)]
     yield
     return _digests(read)
 
 
-def by_torch_getitems(data: Data, parts: int, count: int) -> Run:
+def by_torch_getitems(stack: Callable[[], Any], count: int) -> Run:
     """The batched way of Subset."""
     from torch.utils.data import default_collate
 
-    dataset = torch_stack(data, parts)
+    dataset = stack()
     yield
     read = [default_collate(dataset.__getitems__(list(batch))) for batch in _batches(count)]
     yield
     return _digests(read)
 
 
-def by_datasets(data: Data, parts: int, count: int) -> Run:
-    """Tables in memory, joined and selected; with numpy's format."""
-    import datasets
-
-    datasets.disable_progress_bars()
-    pairs = zip(np.split(data.images, parts), np.split(data.labels, parts), strict=True)
-    features = datasets.Features({"x": datasets.Array2D((28, 28), "uint8"), "y": datasets.Value("int64")})
-    tables = [datasets.Dataset.from_dict({"x": images, "y": labels}, features) for images, labels in pairs]
-    joined = datasets.concatenate_datasets(tables)
-    dataset = reduce(lambda stack, view: stack.select(view), data.views, joined).with_format("numpy")
+def by_datasets(stack: Callable[[], Any], count: int) -> Run:
+    """Slices of it."""
+    dataset = stack()
     yield
     found = [dataset[batch.start : batch.stop] for batch in _batches(count)]
     yield
