@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datastack_fs.errors import DatasetFileCorruptError
-from datastack_fs.formats.hdf5_chunks import NOWHERE, ChunkIndex, chunk_index, chunks_of, ranges_of
+from datastack_fs.formats.hdf5_chunks import NOWHERE, ChunkIndex, IndexFinder, chunks_of, ranges_of
 from datastack_fs.formats.hdf5_filters import ChunkError, FilterPipeline
 from datastack_fs.formats.hdf5_mapped import has_fill
 from datastack_fs.formats.local import PinnedFile
@@ -140,16 +140,17 @@ class _Batch:
         return found
 
 
-def decoded_rows(dataset: h5py.Dataset, what: str, file_bytes: int) -> DecodedRows | None:
+def decoded_rows(dataset: h5py.Dataset, what: str, file_bytes: int, find_index: IndexFinder) -> DecodedRows | None:
     """The rows of a chunked dataset of a plain type, if its filters can be undone here; None where only HDF5 can.
 
     Args:
         dataset: as h5py opens it.
         what: names it in errors.
         file_bytes: the size of its file.
+        find_index: finds out where its chunks are.
     """
     filters = FilterPipeline.of(dataset, math.prod(dataset.chunks) * dataset.dtype.itemsize)
-    index = None if filters is None else chunk_index(dataset)
+    index = None if filters is None else find_index(dataset)
     if filters is None or index is None:
         return None
     if len(index.starts) and bool((index.starts + index.sizes).max() > file_bytes):

@@ -16,6 +16,8 @@ from datastack_fs.errors import (
     MaliciousFilePathError,
 )
 from datastack_fs.formats.hdf5_checks import check_dataset
+from datastack_fs.formats.hdf5_chunks import ChunkIndex, chunk_index
+from datastack_fs.formats.hdf5_index import remote_chunk_index
 from datastack_fs.formats.local import PinnedFile, pinned_state
 from datastack_fs.resource import StreamedResource
 
@@ -89,6 +91,12 @@ class HDF5File:
     def no_datasets(self, name: str) -> DatasetNotFoundError:
         """The error that a group has no dataset that could be read."""
         return DatasetNotFoundError(f"no dataset in the group {name!r} in {self._what}; the file has {self._listing()}")
+
+    def chunk_index(self, dataset: h5py.Dataset) -> ChunkIndex | None:
+        """Where the chunks of one of its datasets are; None if only HDF5 knows."""
+        if self.pin is not None:
+            return chunk_index(dataset)
+        return remote_chunk_index(dataset, self.resource, has_plain_addresses=self.begins_with_magic)
 
     def names(self) -> list[str]:
         """The names of the datasets at the top of the file; links that lead out are passed over."""

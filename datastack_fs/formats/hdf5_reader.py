@@ -169,7 +169,9 @@ class HDF5Reader:
         if not dataset.shape:
             self._columns[leaf] = SingleValue(dataset)
         else:
-            self._columns[leaf] = self._plain_column(dataset, pin) or HDF5Rows(dataset, plan=pin is None)
+            self._columns[leaf] = self._plain_column(dataset, pin) or HDF5Rows(
+                dataset, self._file.chunk_index if pin is None else None
+            )
 
     def _plain_column(self, dataset: h5py.Dataset, pin: PinnedFile | None) -> _Column | None:
         """The rows of a dataset whose bytes are those of numpy arrays; None where only HDF5 can read it."""
@@ -180,10 +182,10 @@ class HDF5Reader:
             return mapped
         is_filtered = dataset.id.get_create_plist().get_nfilters() > 0  # a damaged chunk is an error of its rows alone
         if pin is None and not is_filtered and dataset.size * dataset.dtype.itemsize <= _SMALL:
-            rows = HDF5Rows(dataset, plan=True)
+            rows = HDF5Rows(dataset, self._file.chunk_index)
             return ArrayColumn(self._read_sorted(np.arange(len(dataset)), [rows])[0])
         if dataset.chunks:
-            return decoded_rows(dataset, f"{dataset.name!r} of {self._what}", self._info.size)
+            return decoded_rows(dataset, f"{dataset.name!r} of {self._what}", self._info.size, self._file.chunk_index)
         start = dataset.id.get_offset()
         if pin is None and start is not None:
             shape = (*dataset.shape, *dataset.dtype.shape)

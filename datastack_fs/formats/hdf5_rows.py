@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from datastack_fs.formats.hdf5_chunks import ChunkRanges, ContiguousRanges
+from datastack_fs.formats.hdf5_chunks import ChunkRanges, ContiguousRanges, IndexFinder
 from datastack_fs.formats.hdf5_text import decode_text, holds_text
 from datastack_fs.iterators.columnar import constant
 from datastack_fs.iterators.columns import own
@@ -29,10 +29,10 @@ class HDF5Rows:
 
     Args:
         dataset: with at least one axis.
-        plan: find out where its chunks are, so that ``ranges`` can tell; a local file has no use for it.
+        find_index: finds out where its chunks are, so that ``ranges`` can tell; a local file has no use for it.
     """
 
-    def __init__(self, dataset: h5py.Dataset, *, plan: bool) -> None:
+    def __init__(self, dataset: h5py.Dataset, find_index: IndexFinder | None) -> None:
         self._source, self._dtype = _source(dataset)
         self._inner_text = dataset.dtype if holds_text(dataset.dtype) else None
         self._row_shape = dataset.shape[1:]
@@ -45,8 +45,9 @@ class HDF5Rows:
             self._near = min(max(1, SPAN_BYTES // row_bytes), most)
             self._most = most
         self._places: ChunkRanges | ContiguousRanges | None = None
-        if plan:
-            self._places = ChunkRanges(dataset) if dataset.chunks else ContiguousRanges(dataset, row_bytes)
+        if find_index is not None:
+            by_chunks = dataset.chunks is not None
+            self._places = ChunkRanges(dataset, find_index) if by_chunks else ContiguousRanges(dataset, row_bytes)
 
     def ranges(self, indices: IndexArray) -> list[Range]:
         """The bytes of the file that these rows need; none where that is unknown, or of no use."""

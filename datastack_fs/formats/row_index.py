@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -10,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from datastack_fs.formats.packed_arrays import packed, unpacked
 from datastack_fs.iterators.indices import IndexArray
 from datastack_fs.resource import Range
 
@@ -17,8 +17,6 @@ GROUP: Final = 64
 """Rows that share an anchor: the place of the first; the others are kept as distances to it, mostly of two bytes."""
 
 _SLAB: Final = 1 << 20
-_HEAD: Final = 16
-"""Bytes before the description: its length, padded. All that follows stands at multiples of it."""
 
 
 @dataclass(frozen=True)
@@ -84,12 +82,7 @@ class RowIndex:
     def parts(self) -> Iterator[bytes | memoryview]:
         """What keeps it: a description, then the arrays."""
         arrays = {"anchors": self.anchors, "lines": self.lines, "distances": self.distances}
-        described = {name: [array.dtype.str, len(array)] for name, array in arrays.items()}
-        text = json.dumps({"arrays": described, "end": self.end, "summary": self.summary}).encode()
-        yield len(text).to_bytes(_HEAD, "little")
-        yield _padded(text)
-        for array in arrays.values():
-            yield _padded(array.tobytes())
+        return packed({"end": self.end, "summary": self.summary}, arrays)
 
     @classmethod
     def from_bytes(cls, content: memoryview) -> RowIndex:
@@ -98,14 +91,7 @@ class RowIndex:
         Raises:
             ValueError: it is nothing of the kind, or its rows don't ascend.
         """
-        length = int.from_bytes(content[:_HEAD], "little")
-        described = json.loads(bytes(content[_HEAD : _HEAD + length]))
-        place = _HEAD + _round_up(length)
-        arrays = {}
-        for name, (dtype, count) in described["arrays"].items():
-            size = np.dtype(dtype).itemsize * count
-            arrays[name] = np.frombuffer(content[place : place + size], np.dtype(dtype))
-            place += _round_up(size)
+        described, arrays = unpacked(content)
         return cls(**arrays, end=described["end"], summary=described["summary"])
 
 
@@ -168,11 +154,3 @@ class RowIndexBuilder:
             end,
             summary,
         )
-
-
-def _padded(content: bytes) -> bytes:
-    return content.ljust(_round_up(len(content)), b"\0")
-
-
-def _round_up(size: int) -> int:
-    return -(-size // _HEAD) * _HEAD
