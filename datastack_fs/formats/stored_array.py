@@ -65,6 +65,8 @@ class StoredArray(Column):
                 f"{resource.identifier} in {resource.connector.url} has {resource.size:,} bytes, and its header "
                 f"({dtype}, shape {shape}) promises data up to byte {end:,}"
             )
+        none = self._decoded(np.empty((0, *shape[1:]), dtype))
+        self.row_type = none.dtype, none.shape[1:]
 
     def __len__(self) -> int:
         return self._shape[0]

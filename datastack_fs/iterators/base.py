@@ -211,11 +211,10 @@ class DatasetIterator(ABC, Generic[SampleT_co]):
     def __getitem__(self, index: slice) -> DatasetIteratorView[SampleT_co]: ...
     def __getitem__(self, index: SupportsIndex | slice) -> SampleT_co | DatasetIteratorView[SampleT_co]:
         """The sample at an index, negative ones from the end; a slice gives a view and reads nothing."""
-        length = len(self)
         if isinstance(index, slice):
-            return self.view(range(length)[index])
+            return self.view(range(len(self))[index])
         try:
-            return self._sample(as_index(index, length))
+            return self._sample(as_index(index, len(self)))
         except StopIteration as error:
             raise _leaked(self, error) from error
 

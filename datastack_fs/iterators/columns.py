@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,9 @@ from datastack_fs.iterators.indices import IndexArray
 from datastack_fs.iterators.labels import as_column, label_array
 from datastack_fs.iterators.planning import Plan, joint
 
+RowType: TypeAlias = tuple[np.dtype[Any], tuple[int, ...]]
+"""Type and shape of a row."""
+
 _IN_MEMORY = frozenset({list, tuple, range})
 
 
@@ -24,9 +27,11 @@ class Column(ABC):
 
     Attributes:
         keeps_types: whether ``value`` gives just what stands in the row of ``column``, also its type.
+        row_type: type and shape of the rows of ``column``, where it is always one array of the same.
     """
 
     keeps_types: bool = False
+    row_type: RowType | None = None
 
     @abstractmethod
     def __len__(self) -> int:
@@ -74,13 +79,18 @@ class ArrayColumn(Column):
 
     def __init__(self, array: npt.NDArray[Any]) -> None:
         self._array = array
+        # Of rows that lie one after the other, numpy's take is twice as quick as its index; others it would copy first.
+        self._lies_in_order = array.flags.c_contiguous and array.flags.aligned
+        self._holds_values = array.ndim == 1 and not array.dtype.hasobject and array.dtype.kind != "V"
+        self.row_type = array.dtype, array.shape[1:]
 
     def __len__(self) -> int:
         return len(self._array)
 
     def value(self, index: int) -> Any:
         """A copy of one row."""
-        return own(self._array[index])
+        row = self._array[index]
+        return row if self._holds_values else own(row)
 
     def values(self, indices: IndexArray) -> Sequence[Any]:
         """Rows of one new block: a single gather, not one copy for each."""
@@ -89,7 +99,7 @@ class ArrayColumn(Column):
 
     def labels(self, indices: IndexArray) -> npt.NDArray[Any]:
         """The rows as they are, in the array's own type."""
-        return np.asarray(self._array[indices])
+        return np.asarray(self._array.take(indices, axis=0) if self._lies_in_order else self._array[indices])
 
     def column(self, indices: IndexArray) -> Any:
         """The rows as one new array."""
@@ -138,6 +148,9 @@ class SequenceColumn(Column):
 class ConstantColumn(Column):
     """One value for all samples.
 
+    Attributes:
+        constant: the value.
+
     Examples:
         >>> ConstantColumn("train", length=1000).values(np.array([999, 0]))
         ['train', 'train']
@@ -146,7 +159,7 @@ class ConstantColumn(Column):
     keeps_types = True
 
     def __init__(self, constant: Any, length: int) -> None:
-        self._constant = constant
+        self.constant = constant
         self._length = length
 
     def __len__(self) -> int:
@@ -154,19 +167,19 @@ class ConstantColumn(Column):
 
     def value(self, index: int) -> Any:
         """The one value."""
-        return self._constant
+        return self.constant
 
     def values(self, indices: IndexArray) -> Sequence[Any]:
         """The one value, as often as asked."""
-        return [self._constant] * len(indices)
+        return [self.constant] * len(indices)
 
     def column(self, indices: IndexArray) -> Any:
         """An array of the one object."""
-        return constant(self._constant, len(indices))
+        return constant(self.constant, len(indices))
 
     def contents(self) -> str | None:
         """What the value is, if there is one."""
-        return None if self._constant is None else described(self._constant)
+        return None if self.constant is None else described(self.constant)
 
 
 class PartedColumn(Column):
@@ -243,6 +256,10 @@ class ColumnsDatasetIterator(DatasetIterator[SampleT_co]):
         if self._is_plain():
             return tuple(column.column(indices) for column in self._columns)
         return super()._take(indices)
+
+    def plain_columns(self) -> tuple[Column, ...]:
+        """The columns that ``take`` gives rows of; none if a subclass makes its own of them."""
+        return self._columns if self._is_plain() and type(self)._take is ColumnsDatasetIterator._take else ()
 
     def _plan(self, indices: IndexArray) -> Plan[tuple[Any, ...]]:
         return joint([column.plan(indices) for column in self._columns], tuple)

@@ -2,14 +2,16 @@
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from datastack_fs.iterators.base import DatasetIterator, DatasetMeta, SampleT_co, check_iterator
-from datastack_fs.iterators.gathered import GatheredColumns
+from datastack_fs.iterators.gathered import GatheredColumns, Rows
 from datastack_fs.iterators.indices import IndexArray
+from datastack_fs.iterators.joined import joined_columns
 from datastack_fs.iterators.labels import join_labels, samples_of
 from datastack_fs.iterators.planning import Plan, joint
 
@@ -43,6 +45,8 @@ class CombinedDatasetIterator(DatasetIterator[SampleT_co]):
         super().__init__(meta or _joined(metas))
         self._starts = np.cumsum([0, *map(len, self._parts)], dtype=np.int64)
         self._starts_list: list[int] = self._starts.tolist()  # for one index, bisect is faster than searchsorted
+        self._number_type = np.min_scalar_type(len(self._parts))  # numpy sorts the narrow ones by counting
+        self._joined = joined_columns(self._parts)
 
     @property
     def underlying_iterators(self) -> tuple[DatasetIterator[SampleT_co], ...]:
@@ -58,11 +62,11 @@ class CombinedDatasetIterator(DatasetIterator[SampleT_co]):
 
     def _samples(self, indices: IndexArray) -> list[SampleT_co]:
         order, batches = self._by_part(indices)
-        if self._is_planned() and all(part._is_columnar() for part, _ in batches):
-            columns = joint([part._plan(local) for part, local in batches], list).read()
+        if self._is_planned() and all(self._parts[number]._is_columnar() for number, _ in batches):
+            columns = joint([self._parts[number]._plan(local) for number, local in batches], list).read()
             samples = [sample for each in columns for sample in samples_of(each)]
         else:
-            samples = [sample for part, local in batches for sample in part._read(local)]
+            samples = [sample for number, local in batches for sample in self._parts[number]._read(local)]
         if order is None:
             return samples
         places = np.empty_like(order)
@@ -72,16 +76,21 @@ class CombinedDatasetIterator(DatasetIterator[SampleT_co]):
     def _take(self, indices: IndexArray) -> tuple[Any, ...]:
         order, batches = self._by_part(indices)
         if len(batches) == 1:
-            ((part, local),) = batches
-            return part._take(local)
-        lengths = [len(local) for _, local in batches]
-        return _joined_columns(order, lengths, (part._take(local) for part, local in batches))
+            ((number, local),) = batches
+            return self._parts[number]._take(local)
+        rows = _rows(order, batches)
+        if self._joined is not None:
+            placed = [(number, local, of_part) for (number, local), of_part in zip(batches, rows, strict=True)]
+            return tuple(column.gathered(len(indices), placed) for column in self._joined)
+        return _joined_columns(len(indices), rows, (self._parts[number]._take(local) for number, local in batches))
 
     def _plan(self, indices: IndexArray) -> Plan[tuple[Any, ...]]:
         order, batches = self._by_part(indices)
-        lengths = [len(local) for _, local in batches]
-        plans = [part._plan(local) for part, local in batches]
-        return plans[0] if len(plans) == 1 else joint(plans, lambda columns: _joined_columns(order, lengths, columns))
+        plans = [self._parts[number]._plan(local) for number, local in batches]
+        if len(plans) == 1:
+            return plans[0]
+        rows = _rows(order, batches)
+        return joint(plans, lambda columns: _joined_columns(len(indices), rows, columns))
 
     def _is_planned(self) -> bool:
         return any(part._is_planned() for part in self._parts)
@@ -99,46 +108,45 @@ class CombinedDatasetIterator(DatasetIterator[SampleT_co]):
         if not len(indices):
             return read(self._parts[0], indices)
         order, batches = self._by_part(indices)
-        values = join_labels([read(part, local) for part, local in batches])
+        values = join_labels([read(self._parts[number], local) for number, local in batches])
         if order is None:
             return values
         placed = np.empty_like(values)
         placed[order] = values
         return placed
 
-    def _by_part(
-        self, indices: IndexArray
-    ) -> tuple[IndexArray | None, list[tuple[DatasetIterator[SampleT_co], IndexArray]]]:
-        """The indices as one batch for each part that has any, and the order that they are in then.
+    def _by_part(self, indices: IndexArray) -> tuple[IndexArray | None, list[tuple[int, IndexArray]]]:
+        """The indices within each part that has any, after its number, and the order that they are in then.
 
         The order is None when they were grouped by part already.
         """
-        numbers = np.searchsorted(self._starts, indices, side="right") - 1
+        numbers = (self._starts.searchsorted(indices, side="right") - 1).astype(self._number_type)
         local = indices - self._starts[numbers]
         order = None
-        if np.any(numbers[1:] < numbers[:-1]):
-            order = np.argsort(numbers, kind="stable")
+        if (numbers[1:] < numbers[:-1]).any():
+            order = numbers.argsort(kind="stable")
             local = local[order]
         batches = []
         start = 0
         counts = np.bincount(numbers)
         present = np.flatnonzero(counts)
         for number, count in zip(present.tolist(), counts[present].tolist(), strict=True):
-            batches.append((self._parts[number], local[start : start + count]))
+            batches.append((number, local[start : start + count]))
             start += count
         return order, batches
 
 
-def _joined_columns(
-    order: IndexArray | None, lengths: Sequence[int], columns: Iterable[tuple[Any, ...]]
-) -> tuple[Any, ...]:
-    """The columns of the parts, whose rows are at the places that ``order`` says."""
-    gathered = GatheredColumns(sum(lengths))
-    start = 0
-    for length, part in zip(lengths, columns, strict=True):
-        stop = start + length
-        gathered.add(part, slice(start, stop) if order is None else order[start:stop])
-        start = stop
+def _rows(order: IndexArray | None, batches: Sequence[tuple[int, IndexArray]]) -> list[Rows]:
+    """Which rows of a batch each part's indices are."""
+    ends = [0, *accumulate(len(local) for _, local in batches)]
+    return [slice(start, stop) if order is None else order[start:stop] for start, stop in pairwise(ends)]
+
+
+def _joined_columns(length: int, rows: Sequence[Rows], columns: Iterable[tuple[Any, ...]]) -> tuple[Any, ...]:
+    """The columns of the parts, whose rows are these of the batch."""
+    gathered = GatheredColumns(length)
+    for part, of_part in zip(columns, rows, strict=True):
+        gathered.add(part, of_part)
     return gathered.finished()
 
 

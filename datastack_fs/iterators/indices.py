@@ -58,6 +58,8 @@ def as_indices(indices: Indices, length: int) -> IndexArray:
         >>> as_indices([2, -1, 0], length=3).tolist()
         [2, 2, 0]
     """
+    if isinstance(indices, range) and indices.step == 1 and 0 <= indices.start <= indices.stop <= length:
+        return np.arange(indices.start, indices.stop)  # the batches of an epoch
     return checked(indices, as_array(indices), length, np.dtype(np.int64))
 
 

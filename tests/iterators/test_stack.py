@@ -223,6 +223,29 @@ def test_joined_iterators_are_flat():
     assert (joined[1:] + one).underlying_iterators[1] is one
 
 
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.arange(24).reshape(12, 2),
+        np.arange(48).reshape(12, 4)[:, ::2],
+        np.arange(12, dtype=">i4")[::-1],
+        np.array([(i, i / 2) for i in range(12)], dtype=[("n", "<i2"), ("x", "<f8")]),
+        np.array([[i, str(i)] for i in range(12)], dtype=object),
+        np.zeros((12, 0)),
+    ],
+    ids=["rows", "strided rows", "byte order, backwards", "records", "objects", "empty rows"],
+)
+def test_rows_of_joined_arrays_are_those_of_one(array):
+    whole = SequenceDatasetIterator(array, array, tags="all")
+    parts = [SequenceDatasetIterator(part, part, tags="all") for part in np.split(array, [1, 7])]
+    order = np.random.default_rng(1).integers(0, 12, 50)
+    for joined in (CombinedDatasetIterator(parts), pickle.loads(pickle.dumps(CombinedDatasetIterator(parts)))):
+        for found, expected in zip(joined.take(order), whole.take(order), strict=True):
+            assert found.dtype == expected.dtype
+            assert found.tolist() == expected.tolist()
+            assert not np.shares_memory(found, array)
+
+
 def test_meta_of_joined_iterators():
     train = DatasetMeta("birds/train.h5", "birds", "train", class_names=("owl", "wren"))
     test = train.replace(identifier="birds/test.h5", tag="test")
