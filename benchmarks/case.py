@@ -38,6 +38,12 @@ def program(name: str) -> str:
     return path
 
 
+def duration(seconds: float) -> str:
+    """Seconds in the unit that suits them."""
+    unit, size = next((each for each in (("s", 1.0), ("ms", 1e-3)) if seconds >= each[1]), ("us", 1e-6))
+    return f"{seconds / size:.3g} {unit}"
+
+
 @dataclass
 class Contender:
     """One way to do the work of a case.
@@ -155,7 +161,7 @@ class Case:
                 expected = digests if expected is None else expected
                 contender.wrong |= not self._same(expected, digests)
                 wrong = "  WRONG BYTES" if contender.wrong else ""
-                say(f"  {number + 1}. {contender.name}: {1000 * contender.seconds[-1]:.2f} ms{wrong}")
+                say(f"  {number + 1}. {contender.name}: {duration(contender.seconds[-1])}{wrong}")
 
     def base(self, contender: Contender) -> Contender | None:
         """Which contender's time a contender's is measured by."""

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 
 from benchmarks import machine
-from benchmarks.case import Case, Contender
+from benchmarks.case import Case, Contender, duration
 
 Results = Mapping[str, Sequence[Case]]
 """The cases of each workload, by its name."""
@@ -34,12 +34,6 @@ def written(results: Results, titles: Mapping[str, str], *, rounds: int, load: f
             parts += [f"**{case.title}** (`{name}`)\n", *_table(case), ""]
     parts += ["\n## Versions\n", ", ".join(f"{name} {version}" for name, version in machine.packages()) + "."]
     return "\n".join(parts) + "\n"
-
-
-def duration(seconds: float) -> str:
-    """Seconds in the unit that suits them."""
-    unit, size = next((each for each in (("s", 1.0), ("ms", 1e-3)) if seconds >= each[1]), ("us", 1e-6))
-    return f"{seconds / size:.3g} {unit}"
 
 
 def verdict(case: Case, contender: Contender) -> str:

@@ -16,26 +16,34 @@ from benchmarks.setting import Setting
 
 LOOK_AHEAD = 4
 IN_FLIGHT = 64
+CAT_RANGES = "s3fs.cat_ranges, 4 batches ahead"
 
 
 def cases(setting: Setting) -> Iterator[Case]:
-    """Raw and gzip; this library also cold, on a default and on a paged file."""
+    """64 batches, which want nearly every chunk; and 16, for which the whole file would be too much."""
     for gzip in (False, True):
         made, paged = images.path(setting, gzip=gzip), images.path(setting, gzip=gzip, paged=True)
         case = Case("gzip" if gzip else "raw", unit="batch", units=images.n_batches(setting))
-        case.limit("obstore GETs in 64 threads, 4 batches ahead", partial(limit_of_gets, setting, made))
-        case.limit("obstore.get_ranges in 32 threads, 4 batches ahead", partial(limit_of_range_lists, setting, made))
-        warm, cold = 1.3 if gzip else 1.2, 1.8
-        case.ours("fast, index known", partial(ours, setting, made), warm)
-        case.ours("fast, cold", partial(ours_cold, setting, made), None if gzip else cold)
+        _add_ranges(case, setting, made, 1.3 if gzip else 1.2)
+        case.ours("fast, cold", partial(ours_cold, setting, made), None if gzip else 1.8)
         case.ours("fast, cold, paged file", partial(ours_cold, setting, paged), None if gzip else 1.3)
-        case.peer("s3fs.cat_ranges, 4 batches ahead", partial(cat_ranges, setting, made))
-        over = "s3fs.cat_ranges, 4 batches ahead"
-        case.ours("s3fs alone, index known", partial(ours, setting, made, fast=False), 1.2, over=over)
-        yield from _peers(case, setting, made, gzip)
+        _add_peers(case, setting, made, gzip)
+        yield case
+    case = Case("raw, 16 batches", unit="batch", units=min(16, images.n_batches(setting)))
+    _add_ranges(case, setting, images.path(setting), 1.2)
+    yield case
 
 
-def _peers(case: Case, setting: Setting, made: Path, gzip: bool) -> Iterator[Case]:
+def _add_ranges(case: Case, setting: Setting, made: Path, mark: float) -> None:
+    """The chunks that batches need, by those who know where they lie."""
+    case.limit("obstore GETs in 64 threads, 4 batches ahead", partial(limit_of_gets, setting, made))
+    case.limit("obstore.get_ranges in 32 threads, 4 batches ahead", partial(limit_of_range_lists, setting, made))
+    case.ours("fast, index known", partial(ours, setting, made), mark)
+    case.peer(CAT_RANGES, partial(cat_ranges, setting, made))
+    case.ours("s3fs alone, index known", partial(ours, setting, made, fast=False), 1.2, over=CAT_RANGES)
+
+
+def _add_peers(case: Case, setting: Setting, made: Path, gzip: bool) -> None:
     case.peer("whole file by obstore in parts of 8 MiB, numpy", partial(fetched_whole, setting, made))
     case.peer("download it whole by s3fs first, h5py", partial(downloaded, setting, made))
     case.peer("h5py on s3fs, default cache", partial(h5py_on_s3fs, setting, made, {}), 1)
@@ -44,7 +52,6 @@ def _peers(case: Case, setting: Setting, made: Path, gzip: bool) -> Iterator[Cas
     for concurrency in (10, 64):
         name = f"zarr 3 on obstore, concurrency {concurrency} (converted)"
         case.peer(name, partial(zarr_on_obstore, setting, gzip, concurrency))
-    yield case
 
 
 def limit_of_gets(setting: Setting, made: Path, count: int) -> Run:
