@@ -11,17 +11,19 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from datastack_fs.connectors.fsspec_loop import gather_ranges
+from datastack_fs.connectors.obstore_ranges import Piece, wants_obstore
 from datastack_fs.credentials import expand
 from datastack_fs.errors import ConfigError, DatastackError, MissingDependencyError, UnsupportedStorageError
 from datastack_fs.identifiers import RESERVED, is_identifier, key_prefix
 from datastack_fs.processes import PerProcess
-from datastack_fs.resource import Range, ResourceInfo
+from datastack_fs.reading import RangePlan
+from datastack_fs.resource import Content, Range, ResourceInfo
 from datastack_fs.storage import DEADLINE, StorageConnector
 
 try:
     from botocore.exceptions import ClientError
 
-    from datastack_fs.connectors.s3_client import S3Client
+    from datastack_fs.connectors.s3_client import DIRECTORY_BUCKET, S3Client
     from datastack_fs.connectors.s3_errors import code_of, status_of, translate
     from datastack_fs.connectors.s3_writing import SHA256, S3Writer, heeds_if_none_match
 except ModuleNotFoundError as error:
@@ -63,6 +65,9 @@ class S3StorageConnector(StorageConnector):
         read_only: refuse every write.
         deadline: seconds without progress after which an operation gives up.
         part_size: longer resources are written in parts of this size, four at a time.
+        engine: what many ranges are read through: ``"obstore"``, ``"s3fs"``, or ``"auto"`` for obstore where it is
+            installed (``pip install 'datastack-fs[fast]'``). A process that was forked off one that reads through
+            obstore reads through s3fs; one that was spawned does not have to.
 
     Examples:
         >>> connector = S3StorageConnector("lab", "datasets", endpoint_url="http://127.0.0.1:8333", key="a", secret="b")
@@ -85,6 +90,7 @@ class S3StorageConnector(StorageConnector):
         read_only: bool = False,
         deadline: float = DEADLINE,
         part_size: int = PART_BYTES,
+        engine: str = "auto",
     ) -> None:
         if "@" in bucket:
             raise ConfigError(
@@ -95,6 +101,7 @@ class S3StorageConnector(StorageConnector):
             raise ConfigError(f"{bucket!r} is no bucket's name; a store is s3://bucket or s3://bucket/prefix")
         if part_size < SMALLEST_PART:
             raise ConfigError(f"part_size is {part_size:,}, and S3 wants at least {SMALLEST_PART:,} bytes")
+        self._is_fast = wants_obstore(engine, "s3fs") and not bucket.endswith(DIRECTORY_BUCKET)
         self._folder = key_prefix(prefix, KEY_BYTES)
         super().__init__(f"s3://{bucket}/{self._folder}".rstrip("/"), read_only=read_only, deadline=deadline)
         self._bucket = bucket
@@ -124,7 +131,46 @@ class S3StorageConnector(StorageConnector):
             client.check_bucket()
             raise FileNotFoundError(identifier) from error
 
-    def _read_ranges(self, info: ResourceInfo, ranges: Sequence[Range]) -> Sequence[bytes | Exception]:
+    def _read_ranges(self, info: ResourceInfo, ranges: Sequence[Range]) -> Sequence[Content | Exception]:
+        if not self._is_fast:
+            return self._read_by_s3fs(info, ranges)
+        key = self._key(info.identifier)
+        found = self._clients.get().fast.read([Piece(key, wanted, info.version) for wanted in ranges])
+        missing = [wanted for wanted, answer in zip(ranges, found, strict=True) if answer is None]
+        rest = iter(self._read_by_s3fs(info, missing) if missing else ())
+        return [next(rest) if answer is None else answer for answer in found]
+
+    def _read_whole(self, wanted: Sequence[str | ResourceInfo]) -> list[bytes]:
+        if not self._is_fast:
+            return super()._read_whole(wanted)
+        found = self._clients.get().fast.read([self._whole(each) for each in wanted])
+        rest = iter(super()._read_whole([each for each, answer in zip(wanted, found, strict=True) if answer is None]))
+        return [next(rest) if answer is None else bytes(answer) for answer in found]
+
+    def get_many_ranges(self, wanted: Sequence[tuple[ResourceInfo, Sequence[Range]]]) -> list[Sequence[Content]]:  # noqa: D102
+        plans = [RangePlan(ranges, gap=self.gap_bytes, part=self.part_bytes) for _, ranges in wanted]
+        pieces = [
+            Piece(self._key(info.identifier), request, info.version)
+            for (info, _), plan in zip(wanted, plans, strict=True)
+            for request in plan.requests
+        ]
+        if not self._is_fast or len(wanted) < 2:
+            return super().get_many_ranges(wanted)
+        found = iter(self._clients.get().fast.read(pieces))
+        answers = [[next(found) for _ in plan.requests] for plan in plans]
+        missing = [one for one, mine in zip(wanted, answers, strict=True) if None in mine]
+        rest = iter(super().get_many_ranges(missing))
+        return [
+            next(rest) if None in mine else plan.views([answer for answer in mine if answer is not None])
+            for plan, mine in zip(plans, answers, strict=True)
+        ]
+
+    def _whole(self, wanted: str | ResourceInfo) -> Piece:
+        if isinstance(wanted, str):
+            return Piece(self._key(wanted))
+        return Piece(self._key(wanted.identifier), (0, wanted.size), wanted.version)
+
+    def _read_by_s3fs(self, info: ResourceInfo, ranges: Sequence[Range]) -> Sequence[bytes | Exception]:
         client = self._clients.get()
         key = self._key(info.identifier)
 

@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for_futures
+from datetime import datetime, timedelta, timezone
 from typing import Any, Final, TypeVar
 
 import fsspec.asyn
@@ -15,6 +16,7 @@ import s3fs
 from botocore.exceptions import ClientError
 
 from datastack_fs.connectors.fsspec_loop import CONCURRENCY, run_on_loop
+from datastack_fs.connectors.obstore_ranges import ObstoreRanges
 from datastack_fs.connectors.s3_errors import no_bucket, status_of
 from datastack_fs.credentials import expand
 from datastack_fs.errors import ConfigError
@@ -26,6 +28,8 @@ STALL_TIMEOUT: Final = 15.0
 """Seconds without a byte after which a request counts as lost."""
 
 AWS: Final = "AmazonS3"
+_CREDENTIALS_LAST: Final = timedelta(minutes=10)
+"""botocore renews those that expire a quarter of an hour before."""
 DIRECTORY_BUCKET: Final = "--x-s3"
 """Ending of the names of S3 Express buckets."""
 
@@ -48,6 +52,7 @@ class S3Client:
     Attributes:
         loop: the I/O thread's.
         creates: whether the store was seen to heed ``If-None-Match``.
+        fast: reads ranges through obstore.
     """
 
     def __init__(self, bucket: str, deadline: float, options: Mapping[str, Any]) -> None:
@@ -55,12 +60,15 @@ class S3Client:
         region = given.pop("region", None)
         self.loop = fsspec.asyn.get_loop()
         self.creates = False
+        self.fast = ObstoreRanges(self._make_store)
+        self._given = given
         self._bucket = bucket
         self._server = ""
         # A stalled request must leave time for another one.
         stall_timeout = min(STALL_TIMEOUT, deadline / 3)
         connect_timeout = min(CONNECT_TIMEOUT, deadline / 3)
         self._request_timeout = connect_timeout + stall_timeout
+        self._timeouts = {"connect_timeout": f"{connect_timeout} s", "read_timeout": f"{stall_timeout} s"}
         self._bucket_found = False
         # More requests would wait for a free connection, and that waiting must not count as a stall.
         self._slots = asyncio.Semaphore(CONCURRENCY)
@@ -84,6 +92,7 @@ class S3Client:
         )
         try:
             self._client = run_on_loop(self.loop, filesystem.set_session())
+            self._session = filesystem.session
         except ValueError as error:  # botocore's, for a malformed endpoint
             raise ConfigError(f"s3://{bucket} can't be reached like this: {error}") from error
         self._end = weakref.finalize(self, _end, os.getpid(), self.loop, self._client)
@@ -95,6 +104,7 @@ class S3Client:
 
     def close(self) -> None:
         """Ends the connections."""
+        self.fast.close()
         self._end()
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
@@ -111,6 +121,43 @@ class S3Client:
             answer = await self._request("get_object", Key=key, Range=f"bytes={start}-{stop - 1}", IfMatch=etag)
             async with answer["Body"] as body:
                 return answer, await body.read()
+
+    def _make_store(self) -> Any:
+        """A store of obstore's with the address and the credentials of this client; only the timeouts are its own."""
+        from obstore.store import S3Store
+
+        endpoint: str = self._client.meta.endpoint_url
+        is_anonymous = bool(self._given.get("anon"))
+        return S3Store(
+            self._bucket,
+            endpoint=endpoint,
+            region=self._client.meta.region_name,
+            virtual_hosted_style_request=False,
+            skip_signature=is_anonymous,
+            credential_provider=None if is_anonymous else self._credentials,
+            client_options={"allow_http": endpoint.startswith("http:"), "timeout": "1 day", **self._timeouts},
+            retry_config={"max_retries": 0},
+        )
+
+    def _credentials(self) -> dict[str, Any]:
+        """Those that s3fs was given, else what the session finds now; obstore asks again when they may have changed."""
+        if self._given.get("key"):
+            key, secret, token = (self._given.get(name) for name in ("key", "secret", "token"))
+            return {"access_key_id": key, "secret_access_key": secret, "token": token, "expires_at": None}
+        found = run_on_loop(self.loop, self._find_credentials())
+        expires = datetime.now(timezone.utc) + _CREDENTIALS_LAST
+        return {
+            "access_key_id": found.access_key,
+            "secret_access_key": found.secret_key,
+            "token": found.token,
+            "expires_at": expires,
+        }
+
+    async def _find_credentials(self) -> Any:
+        found = await self._session.get_credentials()
+        if found is None:
+            raise LookupError("no credentials")
+        return await found.get_frozen_credentials()
 
     def check_bucket(self) -> None:
         """Makes sure, once, that the bucket is there.

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Protocol
 
-from datastack_fs.resource import Range, ResourceInfo
+from datastack_fs.resource import Content, Range, ResourceInfo
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -31,6 +31,12 @@ WINDOW_BYTES: Final = 8 << 20
 PART_BYTES: Final = 2 << 20
 """Size of the parallel requests that a window is fetched with."""
 
+_SMALL_GAP: Final = 4 << 10
+"""Bytes that are always cheaper to fetch along than another request is."""
+
+_MOST_UNWANTED: Final = 8
+"""One byte may be fetched along for so many that are wanted."""
+
 LONGEST_PAUSE: Final = 5.0
 """Seconds without the garbage collector, while reads overlap, after which one is made up for."""
 
@@ -39,8 +45,8 @@ class RangeSource(Protocol):
     """Whoever can fetch many ranges of one version at once: a storage connector."""
 
     def get_ranges(  # noqa: D102
-        self, identifier: str, ranges: Sequence[Range], *, info: ResourceInfo | None = None
-    ) -> list[bytes]: ...
+        self, identifier: str, ranges: Sequence[Range], *, info: ResourceInfo | None = None, copy: bool
+    ) -> Sequence[Content]: ...
 
 
 class RangePlan:
@@ -59,11 +65,16 @@ class RangePlan:
         self.requests = list(_cut_long(_join_near(ranges, gap, part), part))
         self._starts = [start for start, _ in self.requests]
 
-    def cut(self, answers: Sequence[bytes]) -> list[bytes]:
+    def cut(self, answers: Sequence[Content]) -> list[bytes]:
         """The ranges as they were asked for, from the answers to ``requests``."""
-        return [self._cut_one(start, stop, answers) for start, stop in self._ranges]
+        return [bytes(self._cut_one(start, stop, answers)) for start, stop in self._ranges]
 
-    def _cut_one(self, start: int, stop: int, answers: Sequence[bytes]) -> bytes:
+    def views(self, answers: Sequence[Content]) -> list[Content]:
+        """The same without copies where a range lies in one answer: each keeps all of that answer in memory."""
+        views = [memoryview(answer) for answer in answers]
+        return [self._cut_one(start, stop, views) for start, stop in self._ranges]
+
+    def _cut_one(self, start: int, stop: int, answers: Sequence[Content]) -> Content:
         if start == stop:
             return b""
         first = bisect_right(self._starts, start) - 1
@@ -79,14 +90,20 @@ class RangePlan:
 
 def _join_near(ranges: Sequence[Range], gap: int, most: int) -> Iterator[Range]:
     current: Range | None = None
+    unwanted = 0  # bytes between the ranges that were joined
     for start, stop in sorted({(start, stop) for start, stop in ranges if start < stop}):
         if current is None:
             current = start, stop
-        elif start <= current[1] or (start - current[1] <= gap and stop - current[0] <= most):
+            continue
+        more = max(0, start - current[1])
+        wanted = current[1] - current[0] - unwanted
+        is_near = more <= min(gap, _SMALL_GAP) or (more <= gap and (unwanted + more) * _MOST_UNWANTED <= wanted)
+        if not more or (is_near and stop - current[0] <= most):
             current = current[0], max(current[1], stop)
+            unwanted += more
         else:
             yield current
-            current = start, stop
+            current, unwanted = (start, stop), 0
     if current is not None:
         yield current
 
@@ -179,7 +196,7 @@ class RemoteReader(io.RawIOBase):
         if not missing:
             return
         ranges = list(_cut_long(_join_near([self._range(n) for n in missing], 0, PART_BYTES), PART_BYTES))
-        answers = self._source.get_ranges(self._info.identifier, ranges, info=self._info)
+        answers = self._source.get_ranges(self._info.identifier, ranges, info=self._info, copy=False)
         for (start, stop), answer in zip(ranges, answers, strict=True):
             whole = memoryview(answer)
             for offset in range(start, stop, BLOCK_BYTES):

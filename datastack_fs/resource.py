@@ -6,10 +6,13 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol, overload
 
 Range = tuple[int, int]
 """A half-open range of bytes, ``(start, stop)``."""
+
+Content = bytes | memoryview
+"""Bytes of a resource, perhaps as a part of more that was fetched at once."""
 
 CHUNK_BYTES: Final = 1 << 20
 
@@ -48,9 +51,17 @@ class ResourceOpener(Protocol):
 
     def get_resource(self, identifier: str, *, info: ResourceInfo | None = None) -> StreamedResource: ...  # noqa: D102
 
-    def get_ranges(  # noqa: D102
-        self, identifier: str, ranges: Sequence[Range], *, info: ResourceInfo | None = None
+    @overload
+    def get_ranges(
+        self, identifier: str, ranges: Sequence[Range], *, info: ResourceInfo | None = None, copy: Literal[True] = True
     ) -> list[bytes]: ...
+    @overload
+    def get_ranges(
+        self, identifier: str, ranges: Sequence[Range], *, info: ResourceInfo | None = None, copy: bool
+    ) -> Sequence[Content]: ...
+    def get_many_ranges(  # noqa: D102
+        self, wanted: Sequence[tuple[ResourceInfo, Sequence[Range]]]
+    ) -> list[Sequence[Content]]: ...
 
 
 class StreamedResource(io.BufferedReader):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeVar, overload
 
 from datastack_fs.credentials import redact
 from datastack_fs.deadline import Deadline
@@ -25,7 +25,7 @@ from datastack_fs.errors import (
 )
 from datastack_fs.identifiers import check_identifier, check_prefix, is_identifier
 from datastack_fs.reading import RangePlan, RemoteReader, collection_paused
-from datastack_fs.resource import Range, ResourceInfo, StreamedResource
+from datastack_fs.resource import Content, Range, ResourceInfo, StreamedResource
 from datastack_fs.resources_plan import ResourcesPlan
 from datastack_fs.threads import map_in_threads
 from datastack_fs.translation import translate_built_in
@@ -188,13 +188,24 @@ class StorageConnector(ABC):
         self._check_writable("delete", identifier)
         self._retry("delete", identifier, lambda: self._delete(identifier))
 
-    def get_ranges(self, identifier: str, ranges: Sequence[Range], *, info: ResourceInfo | None = None) -> list[bytes]:
+    @overload
+    def get_ranges(
+        self, identifier: str, ranges: Sequence[Range], *, info: ResourceInfo | None = None, copy: Literal[True] = True
+    ) -> list[bytes]: ...
+    @overload
+    def get_ranges(
+        self, identifier: str, ranges: Sequence[Range], *, info: ResourceInfo | None = None, copy: bool
+    ) -> Sequence[Content]: ...
+    def get_ranges(
+        self, identifier: str, ranges: Sequence[Range], *, info: ResourceInfo | None = None, copy: bool = True
+    ) -> Sequence[Content]:
         """Reads many half-open byte ranges at once, concurrently, all of one version.
 
         Args:
             identifier: the name of the resource.
             ranges: ``(start, stop)`` pairs within the resource, in any order; they may overlap.
             info: the version to read, as ``get_info`` or ``StreamedResource.info`` gave it; default the present one.
+            copy: False gives views where that saves copies: each keeps all in memory that was fetched with it.
 
         Returns:
             the bytes of each range, in the order asked for.
@@ -216,7 +227,25 @@ class StorageConnector(ABC):
             if not 0 <= start <= stop <= info.size:
                 raise ValueError(f"range ({start}, {stop}) of {identifier}, which has {info.size} bytes")
         plan = RangePlan(ranges, gap=self.gap_bytes, part=self.part_bytes)
-        return plan.cut(self._fetch(info, plan.requests))
+        answers = self._fetch(info, plan.requests)
+        return plan.cut(answers) if copy else plan.views(answers)
+
+    def get_many_ranges(self, wanted: Sequence[tuple[ResourceInfo, Sequence[Range]]]) -> list[Sequence[Content]]:
+        """Reads ranges of many resources at once: for each what ``get_ranges`` gives with ``copy=False``.
+
+        Examples:
+            >>> from datastack_fs.connectors.memory import MemoryStorageConnector
+            >>> connector = MemoryStorageConnector("many-ranges-example")
+            >>> a, b = (connector.set_resource(name, b"abcdef") for name in "ab")
+            >>> [[bytes(part) for part in parts] for parts in connector.get_many_ranges([(a, [(4, 6)]), (b, [(0, 1)])])]
+            [[b'ef'], [b'a']]
+        """
+
+        def read(one: tuple[ResourceInfo, Sequence[Range]]) -> Sequence[Content]:
+            info, ranges = one
+            return self.get_ranges(info.identifier, ranges, info=info, copy=False)
+
+        return map_in_threads(read, wanted, self.concurrency)
 
     def read_resources(self, wanted: Iterable[str | ResourceInfo]) -> list[bytes]:
         """Reads many whole resources at once, concurrently, each of one version.
@@ -287,7 +316,7 @@ class StorageConnector(ABC):
         """Metadata of the present version; FileNotFoundError where there is none."""
 
     @abstractmethod
-    def _read_ranges(self, info: ResourceInfo, ranges: Sequence[Range]) -> Sequence[bytes | Exception]:
+    def _read_ranges(self, info: ResourceInfo, ranges: Sequence[Range]) -> Sequence[Content | Exception]:
         """The bytes of each range of that very version, or the exception that this one range met.
 
         A version that is gone gives ``ResourceChangedError``. The caller retries single ranges, and checks lengths.
@@ -352,10 +381,10 @@ class StorageConnector(ABC):
         info = wanted if isinstance(wanted, ResourceInfo) else self.get_info(wanted)
         return self.get_ranges(info.identifier, [(0, info.size)], info=info)[0]
 
-    def _fetch(self, info: ResourceInfo, ranges: Sequence[Range]) -> list[bytes]:
+    def _fetch(self, info: ResourceInfo, ranges: Sequence[Range]) -> list[Content]:
         """Every range in full, of that version; each is retried on its own, as long as any of them comes."""
         deadline = Deadline(self.deadline)
-        found: dict[Range, bytes] = {}
+        found: dict[Range, Content] = {}
         short = 0
         while missing := [wanted for wanted in ranges if wanted not in found]:
             failure: StorageUnavailableError | None = None
@@ -378,7 +407,7 @@ class StorageConnector(ABC):
                 deadline.wait(failure)
         return [found[wanted] for wanted in ranges]
 
-    def _answers(self, info: ResourceInfo, ranges: Sequence[Range]) -> Sequence[bytes | Exception]:
+    def _answers(self, info: ResourceInfo, ranges: Sequence[Range]) -> Sequence[Content | Exception]:
         try:
             with collection_paused():
                 return self._read_ranges(info, ranges)

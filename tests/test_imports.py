@@ -43,7 +43,7 @@ FLOORS = [
 
 FAMILIES = {
     "gcs": {"gcs", "fsspec"},
-    "s3": {"s3", "fsspec"},
+    "s3": {"s3", "fsspec", "obstore"},
     "gridfs": {"gridfs", "fsspec"},
 }
 """Connectors whose files may import those of another family: what runs on fsspec's loop shares it."""

@@ -18,7 +18,7 @@ from datastack_fs.formats.fetched_file import FetchedFile
 from datastack_fs.formats.local import PinnedFile
 from datastack_fs.formats.row_groups import Group, RowGroups
 from datastack_fs.iterators.planning import Answers
-from datastack_fs.resource import Range
+from datastack_fs.resource import Content, Range
 
 _MOST_READERS: Final = 8
 _PADDING: Final = 64
@@ -70,7 +70,7 @@ class ArrowBatches(RowGroups):
         """The file for pyarrow: what was fetched of it."""
         return pa.PythonFile(self._fetched_file, mode="r")
 
-    def _put(self, known: Sequence[tuple[Range, bytes]], ranges: Sequence[Range], answers: Answers) -> None:
+    def _put(self, known: Sequence[tuple[Range, Content]], ranges: Sequence[Range], answers: Answers) -> None:
         end, content = self._footer.end, self._footer.content
         known = [*known, ((end, end + len(content)), content)]
         self._fetched_file.put([*(place for place, _ in known), *ranges], [*(found for _, found in known), *answers])
@@ -148,7 +148,7 @@ class ArrowBatches(RowGroups):
             self._readers.popitem(last=False)
         return self._readers[key]
 
-    def _dictionary_bytes(self) -> list[tuple[Range, bytes]]:
+    def _dictionary_bytes(self) -> list[tuple[Range, Content]]:
         """The dictionaries, which each reader reads as a whole."""
         ranges = [(block.start, block.stop) for block in self._footer.dictionaries]
         return list(zip(ranges, self._fetch(ranges), strict=True))

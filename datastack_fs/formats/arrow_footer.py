@@ -13,7 +13,7 @@ from datastack_fs.formats.arrow_stream import BLOCK, CONTINUED, HEADER, HEADER_T
 from datastack_fs.formats.flatbuffer import FlatTable
 from datastack_fs.formats.kept_index import KEPT_FROM
 from datastack_fs.index_cache import IndexCache, IndexKey
-from datastack_fs.resource import Range, ResourceInfo, ResourceOpener, StreamedResource
+from datastack_fs.resource import Content, Range, ResourceInfo, ResourceOpener, StreamedResource
 
 CARRIED_BYTES: Final = 256 << 10
 """Metadata up to this size goes along when an iterator is pickled; more is read again."""
@@ -98,7 +98,7 @@ class ArrowFooter:
         messages = self._messages[1]
         return [self._batch(number, block, messages[number]) for number, block in enumerate(self._blocks(_BATCHES))]
 
-    def message(self, batch: int) -> tuple[Range, bytes]:
+    def message(self, batch: int) -> tuple[Range, Content]:
         """The metadata of a record batch, and its place."""
         block = self.batches[batch].block
         return (block.start, block.body), self._messages[1][batch]

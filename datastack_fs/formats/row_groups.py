@@ -18,7 +18,7 @@ from datastack_fs.formats.arrow_rows import pickable, pickable_type, picked, pla
 from datastack_fs.formats.group_cache import GroupCache, Piece
 from datastack_fs.iterators.indices import IndexArray
 from datastack_fs.iterators.planning import Answers, ByteRanges, Plan
-from datastack_fs.resource import Range, ResourceInfo, ResourceOpener
+from datastack_fs.resource import Content, Range, ResourceInfo, ResourceOpener
 
 FETCH_BYTES: Final = 32 << 20
 """Most that is fetched at once, unless a single group needs more."""
@@ -153,8 +153,8 @@ class RowGroups(ABC):
         if portion:
             yield portion
 
-    def _fetch(self, ranges: Sequence[Range]) -> Sequence[bytes]:
-        return self._connector.get_ranges(self._info.identifier, ranges, info=self._info) if ranges else []
+    def _fetch(self, ranges: Sequence[Range]) -> Sequence[Content]:
+        return self._connector.get_ranges(self._info.identifier, ranges, info=self._info, copy=False) if ranges else []
 
     def _decoded(self, names: Sequence[str], shares: Sequence[_Share], answers: Answers) -> _Rows:
         """The rows of each group of which all columns are there, when those were decoded that the shares fetch."""

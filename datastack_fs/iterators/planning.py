@@ -15,7 +15,7 @@ OtherT = TypeVar("OtherT")
 Answers: TypeAlias = Sequence[Any]
 """The bytes of each range of a request, as ``bytes`` or ``memoryview``, in the order of its ranges."""
 
-_RESOURCES_AT_ONCE: Final = 64
+_STORES_AT_ONCE: Final = 16
 
 
 class RangeSource(Protocol):
@@ -25,8 +25,13 @@ class RangeSource(Protocol):
     def url(self) -> str:
         """Its address, without secrets."""
 
-    def get_ranges(self, identifier: str, ranges: Sequence[tuple[int, int]], *, info: Any = None) -> Sequence[Any]:
-        """The bytes of each range of that version."""
+    def get_ranges(
+        self, identifier: str, ranges: Sequence[tuple[int, int]], *, info: Any = None, copy: bool
+    ) -> Sequence[Any]:
+        """The bytes of each range of that version; views, where nothing is to be copied."""
+
+    def get_many_ranges(self, wanted: Sequence[tuple[Any, Sequence[tuple[int, int]]]]) -> Sequence[Sequence[Any]]:
+        """The same of many resources, by their versions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,25 +143,32 @@ def _itself(value: Any) -> Any:
 
 
 def fetched(requests: Sequence[ByteRanges]) -> list[Answers]:
-    """The answers to all requests: one call for each resource, all of them at once."""
-    together: dict[tuple[int, str, Any], list[int]] = {}
+    """The answers to all requests: one call for each store, in which each resource is asked for once."""
+    stores: dict[int, dict[tuple[int, str, Any], list[int]]] = {}
     for number, request in enumerate(requests):
         if request.ranges:
-            together.setdefault(request.resource, []).append(number)
+            stores.setdefault(id(request.source), {}).setdefault(request.resource, []).append(number)
 
-    def fetch(numbers: list[int]) -> Answers:
-        first = requests[numbers[0]]
-        ranges = [wanted for number in numbers for wanted in requests[number].ranges]
-        return first.source.get_ranges(first.identifier, ranges, info=first.info)
+    def fetch(groups: list[list[int]]) -> Sequence[Answers]:
+        wanted = [
+            (requests[numbers[0]].info, [each for number in numbers for each in requests[number].ranges])
+            for numbers in groups
+        ]
+        first = requests[groups[0][0]]
+        if len(wanted) > 1:
+            return first.source.get_many_ranges(wanted)
+        ((info, ranges),) = wanted
+        return [first.source.get_ranges(first.identifier, ranges, info=info, copy=False)]
 
     found: list[Answers] = [()] * len(requests)  # what a request without ranges gets
-    groups = list(together.values())
-    for numbers, answers in zip(groups, map_in_threads(fetch, groups, _RESOURCES_AT_ONCE), strict=True):
-        start = 0
-        for number in numbers:
-            stop = start + len(requests[number].ranges)
-            found[number] = answers[start:stop]
-            start = stop
+    by_store = [list(resources.values()) for resources in stores.values()]
+    for groups, read in zip(by_store, map_in_threads(fetch, by_store, _STORES_AT_ONCE), strict=True):
+        for numbers, answers in zip(groups, read, strict=True):
+            start = 0
+            for number in numbers:
+                stop = start + len(requests[number].ranges)
+                found[number] = answers[start:stop]
+                start = stop
     return found
 
 

@@ -84,7 +84,7 @@ class Recording(MemoryStorageConnector):
         self.set_resource(name, content)
         self.calls = []
 
-    def get_ranges(self, identifier, ranges, *, info=None):
+    def get_ranges(self, identifier, ranges, *, info=None, copy=True):
         self.calls.append(list(ranges))
         return super().get_ranges(identifier, ranges, info=info)
 

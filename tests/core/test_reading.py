@@ -48,7 +48,7 @@ class Source:
         self.info = ResourceInfo("a", size, "1")
         self.calls = []
 
-    def get_ranges(self, identifier, ranges, *, info=None):
+    def get_ranges(self, identifier, ranges, *, info=None, copy=True):
         assert info is self.info
         self.calls.append(list(ranges))
         return [self.content(start, stop) for start, stop in ranges]
