@@ -1,6 +1,7 @@
 """Chunks that are read without HDF5 give what HDF5 gives, bit for bit; and damaged ones are noticed."""
 
 import io
+import zlib
 
 import h5py
 import numpy as np
@@ -18,7 +19,9 @@ from harness.counting import CountingStore
 from harness.stores import unique
 
 NUMBERS = [
-    order + kind for order in "<>" for kind in ("i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", "c8")
+    order + kind
+    for order in "<>"
+    for kind in ("i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", "c8", "c16")
 ]
 TYPES = [
     *map(np.dtype, NUMBERS),
@@ -28,6 +31,30 @@ TYPES = [
     np.dtype(("<i2", (3,))),
     h5py.enum_dtype({"owl": 0, "wren": 7}, basetype="i2"),
 ]
+
+
+FILTERS = {
+    "deflate": lambda plist: plist.set_deflate(4),
+    "shuffle": lambda plist: plist.set_shuffle(),
+    "fletcher32": lambda plist: plist.set_fletcher32(),
+    "lzf": lambda plist: plist.set_filter(h5py.h5z.FILTER_LZF, h5py.h5z.FLAG_OPTIONAL),
+}
+
+
+def packed(content, codes, mask, element_bytes):
+    """What filters, save those in the mask, make of a chunk."""
+    for number, code in enumerate(codes):
+        if mask >> number & 1:
+            continue
+        if code == h5py.h5z.FILTER_DEFLATE:
+            content = zlib.compress(content)
+        elif code == h5py.h5z.FILTER_FLETCHER32:
+            content += fletcher32(content).to_bytes(4, "little")
+        elif element_bytes > 1:
+            whole = len(content) // element_bytes * element_bytes
+            shuffled = np.frombuffer(content[:whole], np.uint8).reshape(-1, element_bytes).T.tobytes()
+            content = shuffled + content[whole:]
+    return content
 
 
 @st.composite
@@ -45,9 +72,6 @@ def datasets(draw):
             "one axis": (None, *(size + 3 for size in shape[1:])),
             "all axes": (None,) * len(shape),
         }[extends]
-        if draw(st.booleans()):
-            options["compression"] = draw(st.sampled_from(["gzip", "gzip", "lzf"]))
-        options["shuffle"], options["fletcher32"] = draw(st.booleans()), draw(st.booleans())
     fill = draw(st.integers(0, 9)) if dtype.names is None and dtype.kind in "iuf" and draw(st.booleans()) else None
     values = np.frombuffer(np.random.default_rng(draw(st.integers(0, 99))).bytes(4 * 9**4 * 16), np.uint8)
     size = int(np.prod(shape)) * dtype.itemsize
@@ -58,22 +82,23 @@ def datasets(draw):
     file = io.BytesIO()
     libver = draw(st.sampled_from(["earliest", "latest"]))
     with h5py.File(file, "w", libver=libver, userblock_size=draw(st.sampled_from([0, 0, 512]))) as made:
+        plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
         if layout == "compact":
-            plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
             plist.set_layout(h5py.h5d.COMPACT)
-            h5py.h5d.create(made.id, b"x", h5py.h5t.py_create(dtype), h5py.h5s.create_simple(shape), plist)
-        else:
-            made.create_dataset("x", shape, dtype, fillvalue=fill, **options)
+        if layout == "chunked":
+            for name in draw(st.lists(st.sampled_from(list(FILTERS)), max_size=4, unique=True)):
+                FILTERS[name](plist)
+        made.create_dataset("x", shape, dtype, fillvalue=fill, dcpl=plist, **options)
         written = draw(st.integers(0, shape[0])) if layout == "chunked" else shape[0]
         if written:
             made["x"][:written] = array[:written]
-        if layout == "chunked" and written and draw(st.booleans()):  # a chunk for which its filters are left out
-            corner = tuple(0 for _ in shape)
-            plist = made["x"].id.get_create_plist()
-            if plist.get_nfilters():
-                raw = np.zeros(int(np.prod(options["chunks"])) * dtype.itemsize, np.uint8)
-                everything = (1 << plist.get_nfilters()) - 1
-                made["x"].id.write_direct_chunk(corner, raw.tobytes(), filter_mask=everything)
+        if layout == "chunked" and written:  # a chunk for which some of its filters are left out
+            codes = [plist.get_filter(number)[0] for number in range(plist.get_nfilters())]
+            mask = draw(st.integers(0, (1 << len(codes)) - 1))
+            mask |= sum(1 << number for number, code in enumerate(codes) if code == h5py.h5z.FILTER_LZF)
+            raw = bytes(int(np.prod(options["chunks"])) * dtype.itemsize - 1) + b"\1"
+            corner = (0,) * len(shape)
+            made["x"].id.write_direct_chunk(corner, packed(raw, codes, mask, dtype.itemsize), filter_mask=mask)
     return file.getvalue()
 
 
