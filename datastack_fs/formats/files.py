@@ -154,8 +154,9 @@ class FilesDatasetIterator(DatasetIterator[tuple[Any, Any, Any]]):
     def _rows(self, indices: IndexArray, contents: Mapping[int, bytes]) -> list[tuple[Any, Any, Any]]:
         rows = []
         for sample, target in zip(indices.tolist(), self._targets_in(indices, contents), strict=True):
-            values = {self.meta.sample_pos: self._decoded(sample, contents), self.meta.target_pos: target}
-            values[self.meta.tag_pos] = self._tag(sample)
+            tag = self._tag(sample)
+            content = self._decoded(sample, tag, contents)
+            values = {self.meta.sample_pos: content, self.meta.target_pos: target, self.meta.tag_pos: tag}
             rows.append((values[0], values[1], values[2]))
         return rows
 
@@ -173,7 +174,8 @@ class FilesDatasetIterator(DatasetIterator[tuple[Any, Any, Any]]):
             return np.take(self._labels, indices, axis=0)
         if self._part is None:
             return constant(None, len(indices))
-        return label_array([self._decoded_file(self._part_of(sample), contents) for sample in indices.tolist()])
+        files = [self._part_of(sample) for sample in indices.tolist()]
+        return label_array([self._decoded_file(file, self._files.identifier(file), contents) for file in files])
 
     def _tag(self, sample: int) -> str:
         return f"{self._folder}{self._keys[sample]}"
@@ -196,12 +198,15 @@ class FilesDatasetIterator(DatasetIterator[tuple[Any, Any, Any]]):
         contents = self._connector.read_resources([self._files[file] for file in files])
         return dict(zip(files, contents, strict=True))
 
-    def _decoded(self, sample: int, contents: Mapping[int, bytes]) -> Any:
-        if self._groups is None:
-            return self._decoded_file(sample, contents)
+    def _decoded(self, sample: int, tag: str, contents: Mapping[int, bytes]) -> Any:
+        if self._groups is None:  # its tag is the identifier of its file
+            return self._decoded_file(sample, tag, contents)
         parts = {self._ending(file, sample): file for file in self._files_of(sample)}
-        return {ending: self._decoded_file(file, contents) for ending, file in parts.items() if ending != self._part}
+        return {
+            ending: self._decoded_file(file, self._files.identifier(file), contents)
+            for ending, file in parts.items()
+            if ending != self._part
+        }
 
-    def _decoded_file(self, file: int, contents: Mapping[int, bytes]) -> Any:
-        identifier = self._files.identifier(file)
+    def _decoded_file(self, file: int, identifier: str, contents: Mapping[int, bytes]) -> Any:
         return self._decoder(contents[file], identifier, f"{identifier} in {self._store}")
