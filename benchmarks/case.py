@@ -174,15 +174,27 @@ class Case:
         limits = [other for other in self.contenders if other.role == "limit" and other.seconds]
         return min(limits, key=lambda limit: limit.median or 0.0, default=None)
 
-    def ratio(self, contender: Contender) -> float | None:
-        """The median of the rounds' own ratios, so that the load of the machine touches both alike."""
-        base = self.base(contender)
+    def ratio(self, contender: Contender, base: Contender | None = None) -> float | None:
+        """The median of the rounds' own ratios, so that the load of the machine touches both alike.
+
+        Args:
+            contender: whose time.
+            base: by whose time; what its mark is given for, by default.
+        """
+        base = base or self.base(contender)
         if base is None or not base.seconds or not contender.seconds:
             return None
         if len(base.seconds) == len(contender.seconds):
             pairs = zip(contender.seconds, base.seconds, strict=True)
             return statistics.median(mine / theirs for mine, theirs in pairs)
         return statistics.median(contender.seconds) / statistics.median(base.seconds)
+
+    def best_ratio(self, contender: Contender) -> float | None:
+        """That of the shortest runs of both, which a loaded machine touches least."""
+        base = self.base(contender)
+        if base is None or not base.seconds or not contender.seconds:
+            return None
+        return min(contender.seconds) / min(base.seconds)
 
     @property
     def failed(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -19,7 +20,8 @@ Written by `python -m benchmarks{arguments}` on {date}; [docs/benchmarks.md](../
 {machine}; {rounds} interleaved rounds (more of what is short), medians; load before the run {load:.1f}.
 
 Ratios are the median over the rounds of a contender's time by that of the limit in the same round (or of what the mark
-names). "CPU" is of the client's process, its threads included, its child processes not.
+names); "best" is the ratio of both contenders' shortest runs. "CPU" is of the client's process, its threads included,
+its child processes not.
 """
 
 
@@ -45,16 +47,15 @@ def verdict(case: Case, contender: Contender) -> str:
 
 
 def _marks(results: Results) -> Iterator[str]:
-    yield "| workload | case | this library | ratio | mark | |"
-    yield "| --- | --- | --- | ---: | ---: | --- |"
+    yield "| workload | case | this library | ratio | best | mark | |"
+    yield "| --- | --- | --- | ---: | ---: | ---: | --- |"
     for name, cases in results.items():
         for case in cases:
-            for contender in case.contenders:
-                if contender.mark is not None:
-                    ratio = case.ratio(contender)
-                    shown = "-" if ratio is None else f"{ratio:.2f}"
-                    state = contender.failure or verdict(case, contender)
-                    yield f"| `{name}` | {case.title} | {contender.name} | {shown} | {contender.mark:g} | {state} |"
+            for each in case.contenders:
+                if each.mark is not None:
+                    ratios = f"{_shown(case.ratio(each))} | {_shown(case.best_ratio(each))} | {each.mark:g}"
+                    state = each.failure or verdict(case, each)
+                    yield f"| `{name}` | {case.title} | {each.name} | {ratios} | {state} |"
 
 
 def _table(case: Case) -> Iterator[str]:
@@ -65,9 +66,13 @@ def _table(case: Case) -> Iterator[str]:
         if each.median is None:
             yield f"| {name} | - | - | - | {each.failure} |"
             continue
-        cpu = sorted(each.cpu)[len(each.cpu) // 2]
-        ratio = each.median / (limit.median or 1.0) if (limit := case.quickest_limit()) else 1.0
-        yield f"| {name} | {duration(each.median)} | {ratio:.2f} | {duration(cpu)} | {'; '.join(_notes(case, each))} |"
+        ratio, cpu = case.ratio(each, case.quickest_limit()), statistics.median(each.cpu)
+        notes = "; ".join(_notes(case, each))
+        yield f"| {name} | {duration(each.median)} | {_shown(ratio)} | {duration(cpu)} | {notes} |"
+
+
+def _shown(ratio: float | None) -> str:
+    return "-" if ratio is None else f"{ratio:.2f}"
 
 
 def _notes(case: Case, contender: Contender) -> Iterator[str]:
