@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from datastack_fs.iterators.indices import IndexArray
 from datastack_fs.iterators.selections import Selection, looked_up
@@ -12,6 +13,7 @@ from datastack_fs.iterators.selections import Selection, looked_up
 MAX_SAMPLES: Final = 1024
 MAX_BYTES: Final = 16 << 20
 MAX_ROWS: Final = 1 << 16
+MAX_LABELS: Final = 1 << 22
 _GROWTH: Final = 4
 
 SampleT = TypeVar("SampleT", bound=tuple[Any, ...])
@@ -57,6 +59,19 @@ def columns_in_chunks(
         size = _next_size(size, MAX_ROWS, approximate_bytes(columns) // len(part))
         yield len(part), columns
         del columns
+
+
+def labels_in_blocks(
+    read: Callable[[IndexArray], npt.NDArray[Any]], length: int, size: int = MAX_LABELS
+) -> Iterator[npt.NDArray[Any]]:
+    """Yields all labels in order, in blocks that keep the indices for them small.
+
+    Examples:
+        >>> [block.tolist() for block in labels_in_blocks(lambda indices: indices * 2, 5, size=3)]
+        [[0, 2, 4], [6, 8]]
+    """
+    for start in range(0, length, size):
+        yield read(np.arange(start, min(start + size, length), dtype=np.int64))
 
 
 def _next_size(size: int, most: int, bytes_each: int) -> int:

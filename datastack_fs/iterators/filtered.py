@@ -1,16 +1,17 @@
 """Those samples of an iterator that a predicate lets pass."""
 
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Any, Final
 
 import numpy as np
 
 from datastack_fs.iterators.base import DatasetIterator, SampleT_co
+from datastack_fs.iterators.chunks import labels_in_blocks
 from datastack_fs.iterators.index_map import IndexMapDatasetIterator, source_of
 from datastack_fs.iterators.selections import composed, places_of, read_only
 
-_ON = ("target", "sample")
-_LABELS_AT_ONCE: Final = 1 << 20
+_ON: Final = ("target", "sample")
 
 
 class FilteredDatasetIterator(IndexMapDatasetIterator[SampleT_co]):
@@ -35,14 +36,10 @@ class FilteredDatasetIterator(IndexMapDatasetIterator[SampleT_co]):
         if on not in _ON:
             raise ValueError(f"a filter looks at {' or '.join(map(repr, _ON))}, not at {on!r}")
         super().__init__(source, iterator.meta, tags)
-        values = _targets(iterator) if on == "target" else _samples(iterator)
+        labels = labels_in_blocks(iterator._targets, len(iterator))
+        values = chain.from_iterable(labels) if on == "target" else _samples(iterator)
         passing = np.fromiter((bool(predicate(value)) for value in values), dtype=np.bool_, count=len(iterator))
         self._indices = read_only(composed(outer, places_of(passing)))
-
-
-def _targets(iterator: DatasetIterator[Any]) -> Iterator[Any]:
-    for start in range(0, len(iterator), _LABELS_AT_ONCE):
-        yield from iterator._targets(np.arange(start, min(start + _LABELS_AT_ONCE, len(iterator)), dtype=np.int64))
 
 
 def _samples(iterator: DatasetIterator[Any]) -> Iterator[Any]:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from datastack_fs.iterators.base import DatasetIterator, SampleT_co, check_iterator
 from datastack_fs.iterators.indices import IndexArray
 from datastack_fs.iterators.orders import natural, permutation
+from datastack_fs.iterators.selections import places_of
 from datastack_fs.iterators.splits_folds import (
     Fold,
     NestedFold,
@@ -78,8 +79,8 @@ def random_split(
     check_iterator(iterator)
     seed = natural("seed", seed)
     sizes = part_sizes(parts, len(iterator))
-    numbers = np.empty(len(iterator), dtype=np.int64)
-    numbers[permutation(len(iterator), seed, 0)] = np.repeat(np.arange(len(sizes)), sizes)
+    numbers = np.empty(len(iterator), np.min_scalar_type(len(sizes)))
+    numbers[permutation(len(iterator), seed, 0)] = np.repeat(np.arange(len(sizes), dtype=numbers.dtype), sizes)
     return _views(iterator, numbers, len(sizes), tags)
 
 
@@ -127,8 +128,8 @@ def stratified_split(
     shuffled = permutation(len(iterator), seed, 0)
     by_class = shuffled[np.argsort(classes.codes[shuffled], kind="stable")]
     table = _shares(classes.counts, sizes)
-    numbers = np.empty(len(iterator), dtype=np.int64)
-    numbers[by_class] = np.repeat(np.tile(np.arange(len(sizes)), len(table)), table.ravel())
+    numbers = np.empty(len(iterator), np.min_scalar_type(len(sizes)))
+    numbers[by_class] = np.repeat(np.tile(np.arange(len(sizes), dtype=numbers.dtype), len(table)), table.ravel())
     return _views(iterator, numbers, len(sizes), names)
 
 
@@ -219,8 +220,7 @@ def _views(
 ) -> list[DatasetIteratorView[SampleT_co]]:
     """A view for each part, by the number of the part that each sample is in."""
     return [
-        iterator.view(np.flatnonzero(numbers == part), {"split": tag})
-        for part, tag in enumerate(part_tags(count, tags))
+        iterator.view(places_of(numbers == part), {"split": tag}) for part, tag in enumerate(part_tags(count, tags))
     ]
 
 

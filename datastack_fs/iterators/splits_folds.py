@@ -12,6 +12,7 @@ from datastack_fs.errors import MissingDependencyError
 from datastack_fs.iterators.base import DatasetIterator, check_iterator
 from datastack_fs.iterators.indices import IndexArray
 from datastack_fs.iterators.orders import natural, permutation
+from datastack_fs.iterators.selections import places_of
 from datastack_fs.iterators.splits_labels import Kinds, classes_of, given_or_tags, groups_of
 from datastack_fs.iterators.splits_sizes import fold_count
 from datastack_fs.iterators.view import DatasetIteratorView
@@ -210,7 +211,7 @@ def _folds(
 ) -> list[Fold]:
     """A pair of views for each fold, by the number of the fold that each sample is in."""
     return [
-        _fold(iterator, np.flatnonzero(numbers != fold), np.flatnonzero(numbers == fold), fold, prefix, test_tag)
+        _fold(iterator, places_of(numbers != fold), places_of(numbers == fold), fold, prefix, test_tag)
         for fold in range(k)
     ]
 
@@ -230,9 +231,9 @@ def _fold(
 def _random_numbers(length: int, k: int, seed: int) -> IndexArray:
     if length < k:
         raise ValueError(f"there are {length} samples, and {k} folds need at least one each")
-    numbers = np.empty(length, dtype=np.int64)
+    numbers = np.empty(length, np.min_scalar_type(k))
     sizes = [length // k + (fold < length % k) for fold in range(k)]
-    numbers[permutation(length, seed, 0)] = np.repeat(np.arange(k), sizes)
+    numbers[permutation(length, seed, 0)] = np.repeat(np.arange(k, dtype=numbers.dtype), sizes)
     return numbers
 
 
@@ -246,7 +247,7 @@ def _stratified_numbers(classes: Kinds, k: int, seed: int) -> IndexArray:
     classes.check_counts(k, f"a stratified division into {k} folds")
     if not 0 <= seed < 2**32:
         raise ValueError(f"seed {seed}: scikit-learn takes seeds from 0 to 2**32 - 1")
-    numbers = np.empty(len(classes.codes), dtype=np.int64)
+    numbers = np.empty(len(classes.codes), np.min_scalar_type(k))
     splitter = StratifiedKFold(k, shuffle=True, random_state=seed)
     for fold, (_, test) in enumerate(splitter.split(np.zeros(len(numbers)), classes.codes)):
         numbers[test] = fold

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -10,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from datastack_fs.iterators.base import DatasetIterator
+from datastack_fs.iterators.chunks import labels_in_blocks
 from datastack_fs.iterators.indices import IndexArray
+from datastack_fs.iterators.splits_codes import Codes, coded
 
-_CLASS_KINDS: Final = frozenset("biuUSM")
-_CLASS_TYPES: Final = (str, bytes, int, np.integer, np.bool_)
+_TARGET_ARGUMENTS: Final = ("target", "targets", "labels")
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,12 +23,12 @@ class Kinds:
     """Which of a few kinds (classes or groups) each sample is of.
 
     Attributes:
-        codes: a number for each sample.
+        codes: a number for each sample, in the narrowest integers.
         names: what each number means, for messages.
         counts: how many samples of each there are.
     """
 
-    codes: IndexArray
+    codes: Codes
     names: Sequence[str]
     counts: IndexArray
 
@@ -61,17 +63,42 @@ def classes_of(iterator: DatasetIterator[Any]) -> Kinds:
         >>> kinds.names, kinds.codes.tolist()
         (["'owl'", "'wren'"], [1, 0, 1])
     """
-    labels = iterator.targets()
     name = iterator.meta.name
-    if labels.ndim != 1 or labels.dtype.kind == "V":
-        raise ValueError(
-            f"the targets of {name!r} have several columns: stratify by one (target=… names it where a file is opened)"
-        )
-    codes, found = _coded(labels, f"target of {name!r}", "map targets to classes to stratify by them")
+    codes, found, counts = coded(
+        _targets(iterator), len(iterator), f"target of {name!r}", "map targets to classes to stratify by them"
+    )
     class_names = iterator.meta.class_names or ()
     numbered = [isinstance(value, int) and 0 <= value < len(class_names) for value in found]
     names = [repr(class_names[value] if named else value) for value, named in zip(found, numbered, strict=True)]
-    return Kinds(codes, names, np.bincount(codes, minlength=len(names)))
+    return Kinds(codes, names, counts)
+
+
+def _targets(iterator: DatasetIterator[Any]) -> Iterator[npt.NDArray[Any]]:
+    """The targets in blocks, if each is one label."""
+    name = iterator.meta.name
+    for number, labels in enumerate(labels_in_blocks(iterator._targets, len(iterator))):
+        if labels.ndim != 1 or labels.dtype.kind == "V":
+            raise ValueError(
+                f"the targets of {name!r} have several columns: stratify by one (target=… names it where a file is "
+                "opened)"
+            )
+        if number == 0 and labels.dtype == object and all(label is None for label in labels):
+            raise ValueError(f"{name!r} has no targets: {_way_to_give_targets(iterator)}")
+        yield labels
+
+
+def _way_to_give_targets(iterator: DatasetIterator[Any]) -> str:
+    """How the leaves of a stack take targets, by the arguments that they are made with."""
+    leaves, ways = [iterator], {}
+    while leaves:
+        leaf = leaves.pop()
+        leaves.extend(leaf.underlying_iterators)
+        if not leaf.underlying_iterators:
+            taken = [each for each in inspect.signature(type(leaf)).parameters if each in _TARGET_ARGUMENTS]
+            ways.update(dict.fromkeys(f"{type(leaf).__name__}(…, {each}=…)" for each in taken))
+    if ways:
+        return f"give them where it is made, {' or '.join(ways)}"
+    return "its samples hold None there; .zip() and ZippedDatasetIterator(…, labelled_by=1) lay others beside them"
 
 
 def groups_of(iterator: DatasetIterator[Any], groups: Sequence[Any] | npt.NDArray[Any] | None) -> Kinds:
@@ -83,8 +110,8 @@ def groups_of(iterator: DatasetIterator[Any], groups: Sequence[Any] | npt.NDArra
         [0, 1, 0]
     """
     values, what = given_or_tags(iterator, groups, "groups")
-    codes, found = _coded(values, what, "give groups as text or integers")
-    return Kinds(codes, list(map(repr, found)), np.bincount(codes, minlength=len(found)))
+    codes, found, counts = coded([values], len(values), what, "give groups as text or integers")
+    return Kinds(codes, list(map(repr, found)), counts)
 
 
 def given_or_tags(
@@ -110,20 +137,3 @@ def given_or_tags(
             f"{argument} must be one value for each of the {len(iterator):,} samples, not of shape {values.shape}"
         )
     return values, f"value of {argument}"
-
-
-def _coded(labels: npt.NDArray[Any], what: str, way_out: str) -> tuple[IndexArray, list[Any]]:
-    """A number for each label, in the order of the labels' own values, and these values."""
-    if labels.dtype.kind in _CLASS_KINDS:
-        found, codes = np.unique(labels, return_inverse=True)
-        return codes.astype(np.int64).reshape(-1), found.tolist()
-    if labels.dtype.kind != "O":
-        raise ValueError(f"a {what} is {labels.dtype}, which has no classes: {way_out}")
-    for position, label in enumerate(labels):
-        if not isinstance(label, _CLASS_TYPES):
-            problem = "is missing" if label is None else f"is of type {type(label).__name__}"
-            raise ValueError(f"the {what} at index {position} {problem}: {way_out}")
-    plain = [label.item() if isinstance(label, np.generic) else label for label in labels]
-    found_objects = sorted(set(plain), key=lambda label: (type(label).__name__, label))
-    numbers = {label: number for number, label in enumerate(found_objects)}
-    return np.array([numbers[label] for label in plain], dtype=np.int64), found_objects

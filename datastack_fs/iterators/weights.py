@@ -105,8 +105,7 @@ def weights_of(iterator: DatasetIterator[Any], weights: Sequence[float] | npt.ND
         if weights != BALANCED:
             raise ValueError(f"weights are one number for each sample, or {BALANCED!r}; not {weights!r}")
         kinds = classes_of(iterator)
-        codes = kinds.codes.astype(np.min_scalar_type(len(kinds.counts)))
-        return Weights.of(1 / np.maximum(kinds.counts, 1), codes)
+        return Weights.of(1 / kinds.counts, kinds.codes)
     checked = Weights.of(weights)
     if len(checked) != len(iterator):
         raise ValueError(f"there are {len(iterator)} samples but {len(checked)} weights")

@@ -6,7 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datastack_fs.iterators import DatasetMeta, SequenceDatasetIterator
+from datastack_fs.iterators.labels import label_array
 from datastack_fs.iterators.splits import group_split, hash_split, random_split, stratified_split
+from datastack_fs.iterators.splits_codes import coded
 from datastack_fs.iterators.splits_sizes import part_sizes
 
 
@@ -221,7 +223,8 @@ def test_targets_of_any_kind_that_has_classes(targets):
     [
         (np.linspace(0, 1, 10), "a target of 'birds' is float64, which has no classes: map targets"),
         ([0.5, "a"] * 5, "at index 0 is of type float"),
-        ([None] * 10, "at index 0 is missing"),
+        ([None] * 10, r"'birds' has no targets: give them where it is made, SequenceDatasetIterator\(…, targets=…\)"),
+        ([None, 1] * 5, "at index 0 is missing"),
         ([1, None] * 5, "at index 1 is missing"),
         (np.eye(10), "have several columns"),
         ([(1, 2)] * 10, "at index 0 is of type tuple"),
@@ -232,6 +235,26 @@ def test_targets_of_any_kind_that_has_classes(targets):
 def test_targets_without_classes_are_refused(targets, message):
     with pytest.raises(ValueError, match=message):
         stratified_split(dataset(targets), [0.5, 0.5], seed=1)
+
+
+@settings(max_examples=50)
+@given(
+    st.one_of(
+        st.lists(st.integers(-3, 300), max_size=600),
+        st.lists(st.integers(-(2**63), 2**63 - 1), max_size=20),
+        st.lists(st.integers(2**64 - 9, 2**64 - 1), max_size=20),
+        st.lists(st.text(max_size=2), max_size=20),
+        st.lists(st.one_of(st.text(max_size=1), st.integers(0, 2), st.booleans()), max_size=20),
+    ),
+    st.integers(1, 300),
+)
+def test_labels_that_come_in_blocks_are_numbered_as_one(labels, size):
+    blocks = [label_array(labels[start : start + size]) for start in range(0, len(labels), size)]
+    codes, values, counts = coded(blocks, len(labels), "label", "give integers")
+    assert [values[code] for code in codes] == labels
+    assert values == sorted(set(labels), key=lambda label: (type(label).__name__, label))
+    assert counts.tolist() == [labels.count(value) for value in values]
+    assert codes.dtype == np.min_scalar_type(max(0, len(values) - 1))
 
 
 # Groups
