@@ -83,7 +83,7 @@ def _counted(labels: npt.NDArray[Any]) -> tuple[list[Any], npt.NDArray[Any]]:
     present = np.flatnonzero(np.bincount(above))
     places = np.empty(highest - lowest + 1, np.int64)
     places[present] = np.arange(len(present))
-    return (present + lowest).tolist(), places[above]
+    return [lowest + number for number in present.tolist()], places[above]
 
 
 def _sorted(labels: npt.NDArray[Any]) -> tuple[list[Any], npt.NDArray[Any]]:
