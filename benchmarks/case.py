@@ -19,7 +19,7 @@ Run: TypeAlias = Generator[None, None, Digests]
 
 Role: TypeAlias = Literal["limit", "peer", "ours"]
 
-PATIENCE = 15.0
+PATIENCE = 8.0
 """Seconds: a contender that takes longer runs in the first round only."""
 
 MOST = 5

@@ -26,8 +26,9 @@ def cases(setting: Setting) -> Iterator[Case]:
     case = Case("first epoch", unit="sample", units=count, ordered=False)
     case.limit("shards of 8 MiB by obstore, 8 in flight, shuffled within", partial(limit, setting))
     for what, made in (("npy", samples.npy), ("HDF5", samples.hdf5), ("zip", samples.zip_file)):
-        case.ours(f"fast, one {what}", partial(ours, setting, made, fast=True), 2.5)
+        case.ours(f"fast, one {what}", partial(ours, setting, made), 2.5)
     case.ours("s3fs alone, one npy", partial(ours, setting, samples.npy, fast=False))
+    case.ours("fast, one npy, with the making of the client", partial(ours, setting, samples.npy, warm=False))
     case.peer("LitData (converted)", partial(by_litdata, setting))
     case.peer("WebDataset (converted), curl, buffer of 1,000", partial(by_webdataset, setting))
     case.peer("MosaicML Streaming (converted)", partial(by_mosaic, setting))
@@ -50,10 +51,12 @@ def limit(setting: Setting, _: int) -> Run:
     return digests.of_samples(read)
 
 
-def ours(setting: Setting, made: Callable[[Setting], str], count: int, *, fast: bool) -> Run:
-    """This library, opening the file for the first time."""
+def ours(setting: Setting, made: Callable[[Setting], str], _: int, *, fast: bool = True, warm: bool = True) -> Run:
+    """This library, opening the file for the first time, by a client that is there, as the limit's is, or is not."""
     name = made(setting)
     with setting.fresh_cache(), closing(s3.connect(setting.s3(), samples.BUCKET, fast=fast)) as store:
+        if warm:
+            store.has_resource(name)
         yield
         iterator = ds.open_dataset(name, storage=store)
         read = [columns[0] for columns in iterator.shuffle(seed=1).batches(BATCH, prefetch=4)]

@@ -139,6 +139,7 @@ def ours(setting: Setting, made: Path, count: int, *, fast: bool = True) -> Run:
 def ours_cold(setting: Setting, made: Path, count: int) -> Run:
     """This library, opening the file for the first time."""
     with setting.fresh_cache(), closing(s3.connect(setting.s3(), images.BUCKET, fast=True)) as store:
+        store.has_resource(made.name)
         yield
         iterator = ds.open_dataset(made.name, storage=store, sample="images")
         read = list(images.library_batches(iterator, setting, count))

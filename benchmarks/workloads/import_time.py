@@ -20,7 +20,7 @@ def cases(setting: Setting) -> Iterator[Case]:
     case.ours("import datastack_fs", partial(started, "import datastack_fs"), 3.0)
     case.ours("connect('memory://x')", partial(started, "import datastack_fs; datastack_fs.connect('memory://x')"))
     for name in ("fsspec", "numpy", "h5py", "s3fs", "torch"):
-        case.peer(f"import {name}", partial(started, f"import {name}"), 3 if name == "torch" else None)
+        case.peer(f"import {name}", partial(started, f"import {name}"), 3)
     yield case
 
 
