@@ -314,13 +314,13 @@ def format_for(resource: StreamedResource, format: str | None = None) -> tuple[s
             known = FORMATS.names()
             raise UnknownPluginError(f"no format {format!r}{closest(format, known)}; known formats: {_format_list()}")
         return plugin.name, plugin.load(f"format {plugin.name}")
+    ending = resource.identifier.lower()
+    if ending.endswith(_BUILT_IN_MARKS[FILES].endings):  # before its first bytes, which other formats have, too
+        return FILES, _FILES.load(f"format {FILES}")
     position = resource.tell()
     start = resource.read(_MAGIC_BYTES)
     resource.seek(position)
-    ending = resource.identifier.lower()
     formats = list(_formats())
-    if ending.endswith(_BUILT_IN_MARKS[FILES].endings):  # before their first bytes, which other formats have, too
-        return FILES, _FILES.load(f"format {FILES}")
     by_magic = (plugin for plugin, marks in formats if start.startswith(marks.magic))
     by_ending = (plugin for plugin, marks in formats if ending.endswith(marks.endings))
     found = next(by_magic, None) or next(by_ending, None)
