@@ -11,6 +11,7 @@ from typing import BinaryIO, Final, TypeAlias, cast
 
 from datastack_fs.checksums import BLOCK_BYTES, Hashing, parse_checksum
 from datastack_fs.errors import DatasetFileCorruptError
+from datastack_fs.resource import StreamedResource
 
 Source: TypeAlias = "BinaryIO | bytes | bytearray | memoryview | Iterable[bytes]"
 
@@ -22,7 +23,8 @@ class Upload:
     """The source of one write: read once, hashed on the way, checked before its end is reached.
 
     A connector consumes ``blocks()`` and publishes only if that ended without an error; or, where a store wants size
-    and checksum before the bytes, ``staged()``.
+    and checksum before the bytes, ``staged()``. A whole resource of another store is expected to have the checksum that
+    it was stored with there.
 
     Attributes:
         error: the exception that the source itself raised, to be passed on as it is.
@@ -35,7 +37,7 @@ class Upload:
             raise TypeError(f"a source is a binary file, bytes, or an iterable of bytes, not {type(source).__name__}")
         self._source = source
         self._identifier = identifier
-        self._expected = expected
+        self._expected = expected = expected or _checksum_of(source)
         algorithm = parse_checksum(expected)[0] if expected else "sha256"
         self._hashing = Hashing(*dict.fromkeys(["sha256", algorithm]))
         self.error: BaseException | None = None
@@ -66,15 +68,22 @@ class Upload:
     def staged(self) -> Iterator[Staged]:
         """The source as a file whose size and checksum are known; a source that can seek is read twice instead.
 
-        Nothing has been written anywhere yet when the source fails, or has another checksum than expected.
+        One that can seek and comes with its sha256 is read only once: ``parts`` holds it to that, at its end. Of all
+        others, nothing has been written anywhere yet when the source fails or has another checksum than expected.
         """
         if isinstance(self._source, (bytes, bytearray, memoryview)):
             self._hashing.drain(self.blocks_of(self._source))
             self._verify()
-            yield Staged(io.BytesIO(self._source), self.size, self.checksum)
+            yield Staged(io.BytesIO(self._source), self.size, self.checksum, is_ours=True)
         elif self._seekable():
             file = cast(BinaryIO, self._source)
             start = file.tell()
+            algorithm, digits = parse_checksum(self._expected) if self._expected else ("", "")
+            if algorithm == "sha256":
+                with self._noting():
+                    size = max(file.seek(0, io.SEEK_END) - start, 0)
+                yield Staged(file, size, f"sha256:{digits}", start, self._noting, promised=self._identifier)
+                return
             for _ in self.blocks():
                 pass
             yield Staged(file, self.size, self.checksum, start, self._noting)
@@ -82,7 +91,7 @@ class Upload:
             with tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES, prefix="datastack-") as spool:
                 for block in self.blocks():
                     spool.write(block)
-                yield Staged(cast(BinaryIO, spool), self.size, self.checksum)
+                yield Staged(cast(BinaryIO, spool), self.size, self.checksum, is_ours=True)
 
     def _verify(self) -> None:
         if self._expected is not None:
@@ -127,32 +136,54 @@ class Upload:
             yield block
 
 
+def _checksum_of(source: object) -> str | None:
+    """The checksum that a whole resource was stored with."""
+    is_whole = isinstance(source, StreamedResource) and source.tell() == 0
+    return source.info.checksum if is_whole else None
+
+
 @dataclass(frozen=True)
 class Staged:
-    """A source of known size and checksum, which can be read again from its start."""
+    """A source of known size and checksum, which can be read again from its start.
+
+    Attributes:
+        file: has the bytes, from ``start`` on.
+        size: in bytes.
+        checksum: sha256.
+        start: position in the file.
+        noting: around everything that reads the file.
+        is_ours: nobody else can change the bytes.
+        promised: what the source is, if the checksum has been told and not yet been seen.
+    """
 
     file: BinaryIO
     size: int
     checksum: str
     start: int = 0
     noting: Callable[[], AbstractContextManager[None]] = nullcontext
+    is_ours: bool = False
+    promised: str | None = None
 
     def parts(self, size: int) -> Iterator[bytes]:
-        """Yields the bytes in parts of ``size``; they are hashed again, for the source may have changed meanwhile.
+        """Yields the bytes in parts of ``size``; those of others are hashed, for they may have changed meanwhile.
 
         Raises:
-            DatasetFileCorruptError: instead of ending, if they are not the bytes that were staged.
+            DatasetFileCorruptError: instead of ending, if they are not the bytes that were staged, or promised.
         """
         with self.noting():
             self.file.seek(self.start)
         hashing = Hashing()
-        while hashing.size < self.size:
-            part = self._read(min(size, self.size - hashing.size))
-            if not part:
-                break
-            hashing.update(part)
+        left = self.size
+        while left and (part := self._read(min(size, left))):
+            left -= len(part)
+            if not self.is_ours:
+                hashing.update(part)
             yield part
-        if hashing.size != self.size or hashing.checksum() != self.checksum:
+        if self.is_ours:
+            return
+        if self.promised is not None:
+            hashing.verify(self.checksum, self.promised)
+        if left or hashing.checksum() != self.checksum:
             raise DatasetFileCorruptError(
                 f"the source changed while it was stored: {self.size:,} bytes with {self.checksum} at first, "
                 f"then {hashing.size:,} bytes with {hashing.checksum()}"
