@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from typing import TypeVar
+from queue import Queue
+from typing import Final, TypeVar
 
 T = TypeVar("T")
 ResultT = TypeVar("ResultT")
+
+LAST_VALUE: Final = 1.0
+"""Seconds that ending ``made_ahead`` early waits, at most, for the value that is being made."""
 
 
 def map_in_threads(function: Callable[[T], ResultT], values: Sequence[T], most: int) -> list[ResultT]:
@@ -31,3 +36,46 @@ def map_in_threads(function: Callable[[T], ResultT], values: Sequence[T], most: 
         return [call.result() for call in calls if call in ended]
     finally:
         pool.shutdown(wait=all_done, cancel_futures=True)
+
+
+def made_ahead(values: Iterable[T], most: int) -> Iterator[T]:
+    """The values of an iterable, made by a thread of their own while the ones before are used.
+
+    Errors come where they happened. The thread ends with the last value, with an error, or when nobody asks any more.
+
+    Args:
+        values: used by that thread alone until this has ended.
+        most: values that wait to be used, at most.
+
+    Examples:
+        >>> list(made_ahead(iter("owl"), most=2))
+        ['o', 'w', 'l']
+    """
+    made: Queue[tuple[T, ...] | BaseException] = Queue(most)
+    is_over = threading.Event()
+
+    def make() -> None:
+        try:
+            for value in values:
+                made.put((value,))
+                if is_over.is_set():
+                    return
+            made.put(())
+        except BaseException as error:  # noqa: BLE001 (raised where the values are used)
+            made.put(error)
+
+    thread = threading.Thread(target=make, name="datastack-ahead", daemon=True)
+    thread.start()
+    try:
+        while True:
+            value = made.get()
+            if isinstance(value, BaseException):
+                raise value
+            if not value:
+                return
+            yield value[0]
+    finally:
+        is_over.set()
+        while not made.empty():  # the thread may be waiting to put one; after that it sees that it is over
+            made.get()
+        thread.join(LAST_VALUE)

@@ -12,11 +12,16 @@ from typing import BinaryIO, Final, TypeAlias, cast
 from datastack_fs.checksums import BLOCK_BYTES, Hashing, parse_checksum
 from datastack_fs.errors import DatasetFileCorruptError
 from datastack_fs.resource import StreamedResource
+from datastack_fs.threads import made_ahead
 
 Source: TypeAlias = "BinaryIO | bytes | bytearray | memoryview | Iterable[bytes]"
 
 SPOOL_BYTES: Final = 16 << 20
 """A source that can't be read twice is staged in memory up to this size, then in a temporary file."""
+
+
+AHEAD_BYTES: Final = 8 << 20
+"""So far a resource of another store is read on while its bytes are being written."""
 
 
 class Upload:
@@ -130,16 +135,30 @@ class Upload:
                     raise TypeError(f"the source yielded {type(block).__name__}, not bytes")
                 yield from Upload.blocks_of(block)
             return
-        while block := read(BLOCK_BYTES):
-            if not isinstance(block, bytes):
-                raise TypeError(f"the source read {type(block).__name__}, not bytes: open it in binary mode")
-            yield block
+        blocks = _read_blocks(read)
+        yield from made_ahead(blocks, AHEAD_BYTES // BLOCK_BYTES) if _is_remote(source) else blocks
+
+
+def _read_blocks(read: Callable[[int], bytes]) -> Iterator[bytes]:
+    while block := read(BLOCK_BYTES):
+        if not isinstance(block, bytes):
+            raise TypeError(f"the source read {type(block).__name__}, not bytes: open it in binary mode")
+        yield block
 
 
 def _checksum_of(source: object) -> str | None:
     """The checksum that a whole resource was stored with."""
-    is_whole = isinstance(source, StreamedResource) and source.tell() == 0
-    return source.info.checksum if is_whole else None
+    return source.info.checksum if isinstance(source, StreamedResource) and source.tell() == 0 else None
+
+
+def _is_remote(source: object) -> bool:
+    """Whether it is a resource that is no file of this machine: reading it waits for others, and needs no CPU."""
+    return getattr(source, "local_path", "") is None
+
+
+def _sizes(total: int, size: int) -> Iterator[int]:
+    """The sizes of parts of ``size`` bytes, the last one shorter."""
+    return (min(size, total - start) for start in range(0, total, size))
 
 
 @dataclass(frozen=True)
@@ -174,7 +193,10 @@ class Staged:
             self.file.seek(self.start)
         hashing = Hashing()
         left = self.size
-        while left and (part := self._read(min(size, left))):
+        parts = map(self._read, _sizes(self.size, size))
+        for part in made_ahead(parts, 1) if _is_remote(self.file) else parts:
+            if not part:
+                break
             left -= len(part)
             if not self.is_ours:
                 hashing.update(part)

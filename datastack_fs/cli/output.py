@@ -69,6 +69,7 @@ class Counted(io.RawIOBase):
     def __init__(self, file: BinaryIO, bar: Any) -> None:
         self._file = file
         self._bar = bar
+        self.local_path = getattr(file, "local_path", "")
 
     def readable(self) -> bool:  # noqa: D102
         return True

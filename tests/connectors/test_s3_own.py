@@ -344,6 +344,27 @@ def test_an_s3_resource_is_a_source_for_s3(connector):
     assert digest(read_all(connector, "b")) == digest(read_all(connector, "c")) == digest(content)
 
 
+def test_a_resource_with_a_checksum_is_read_once(connector, shaky, proxy):
+    content = noise(LARGE)
+    for size in [3 * MIB, LARGE]:
+        connector.set_resource("a", content[:size])
+        with shaky.get_resource("a") as source:
+            before = proxy.bytes_down
+            info = connector.set_resource("b", source)
+        assert size <= proxy.bytes_down - before < size + MIB
+        assert info.checksum == digest(content[:size])
+        assert digest(read_all(connector, "b")) == info.checksum
+
+
+def test_a_source_that_breaks_its_promise_aborts_the_upload(connector):
+    connector.set_resource("a", b"old")
+    for size in [1000, 3 * MIB, LARGE]:
+        with pytest.raises(DatasetFileCorruptError, match="expected sha256"):
+            connector.set_resource("a", io.BytesIO(noise(size)), checksum=digest(b"other"))
+    assert read_all(connector, "a") == b"old"
+    assert unfinished_uploads(connector) == []
+
+
 def test_size_and_checksum_stand_in_the_metadata(connector):
     for name, size in {"small": 10, "large": LARGE}.items():
         connector.set_resource(name, noise(size))

@@ -1,10 +1,11 @@
 """Calls in threads of their own: results in order, the first error, no thread left."""
 
+import itertools
 import threading
 
 import pytest
 
-from datastack_fs.threads import map_in_threads
+from datastack_fs.threads import made_ahead, map_in_threads
 
 
 @pytest.mark.parametrize("most", [1, 2, 7, 100])
@@ -47,3 +48,33 @@ def test_the_first_error_ends_all_at_once():
         assert len(begun) <= 4  # the one that failed may have taken up another
     finally:
         release.set()
+
+
+def ahead_threads():
+    return [thread for thread in threading.enumerate() if thread.name == "datastack-ahead"]
+
+
+def test_values_are_made_ahead_but_not_far():
+    made = []
+
+    def values():
+        for number in range(100):
+            made.append(number)
+            yield number
+        raise OSError("at the end")
+
+    ahead = made_ahead(values(), 3)
+    for number in range(100):
+        assert next(ahead) == number
+        assert len(made) <= number + 5  # three that wait, and one that is put
+    with pytest.raises(OSError, match="at the end"):
+        next(ahead)
+    assert ahead_threads() == []
+
+
+def test_values_that_nobody_asks_for_end_their_thread():
+    values = made_ahead(itertools.count(), 2)
+    assert [next(values), next(values)] == [0, 1]
+    assert len(ahead_threads()) == 1
+    values.close()
+    assert ahead_threads() == []
