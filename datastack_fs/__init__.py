@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from datastack_fs.factory import DatasetFactory
     from datastack_fs.formats.hdf5_writing import store_hdf5
     from datastack_fs.iterators import (
+        ColumnBatches,
         CombinedDatasetIterator,
         DataFrameDatasetIterator,
         DatasetIterator,
@@ -98,6 +99,7 @@ if TYPE_CHECKING:
 # What an import of everything gives: the names that load without any extra.
 __all__ = [
     "ArchiveStorageConnector",
+    "ColumnBatches",
     "CombinedDatasetIterator",
     "ConfigError",
     "DataFrameDatasetIterator",
@@ -185,6 +187,7 @@ _MODULES = {
     "factory": ("DatasetFactory",),
     "formats.hdf5_writing": ("store_hdf5",),
     "iterators": (
+        "ColumnBatches",
         "CombinedDatasetIterator",
         "DataFrameDatasetIterator",
         "DatasetIterator",

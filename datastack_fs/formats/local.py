@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datastack_fs.errors import ResourceChangedError
+from datastack_fs.iterators.columns import rows_at
 from datastack_fs.iterators.indices import IndexArray
 from datastack_fs.resource import StreamedResource
 
@@ -88,6 +89,6 @@ class PinnedFile:
         """
         # Before: touching a page that a truncation took away would kill the process. After: the bytes may be new.
         self.check()
-        rows: npt.NDArray[Any] = array[indices]
+        rows = rows_at(array, indices)
         self.check()
         return rows

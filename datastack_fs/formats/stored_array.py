@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from datastack_fs.errors import DatasetFileCorruptError
 from datastack_fs.formats.local import PinnedFile
-from datastack_fs.iterators.columns import Column, own
+from datastack_fs.iterators.columns import Column, own, rows_at
 from datastack_fs.iterators.contents import element_type
 from datastack_fs.iterators.indices import IndexArray
 from datastack_fs.iterators.planning import ByteRanges, Plan
@@ -174,7 +174,7 @@ class LoadedArray(Column):
 
     def labels(self, indices: IndexArray) -> npt.NDArray[Any]:
         """The rows as one new array."""
-        return np.asarray(self._arrays.get()[indices])
+        return rows_at(self._arrays.get(), indices)
 
     def column(self, indices: IndexArray) -> Any:
         """The rows as one new array."""

@@ -4,6 +4,7 @@ Iterators know nothing of storage. Views and shuffles move integers; leaves move
 """
 
 from datastack_fs.iterators.base import DatasetIterator, DatasetMeta
+from datastack_fs.iterators.column_batches import ColumnBatches
 from datastack_fs.iterators.columnar import ColumnarDatasetIterator
 from datastack_fs.iterators.combined import CombinedDatasetIterator
 from datastack_fs.iterators.data_frame import DataFrameDatasetIterator
@@ -21,6 +22,7 @@ from datastack_fs.iterators.view import DatasetIteratorView
 from datastack_fs.iterators.zipped import ZippedDatasetIterator
 
 __all__ = [
+    "ColumnBatches",
     "ColumnarDatasetIterator",
     "CombinedDatasetIterator",
     "DataFrameDatasetIterator",

@@ -79,8 +79,6 @@ class ArrayColumn(Column):
 
     def __init__(self, array: npt.NDArray[Any]) -> None:
         self._array = array
-        # Of rows that lie one after the other, numpy's take is twice as quick as its index; others it would copy first.
-        self._lies_in_order = array.flags.c_contiguous and array.flags.aligned
         self._holds_values = array.ndim == 1 and not array.dtype.hasobject and array.dtype.kind != "V"
         self.row_type = array.dtype, array.shape[1:]
 
@@ -99,7 +97,7 @@ class ArrayColumn(Column):
 
     def labels(self, indices: IndexArray) -> npt.NDArray[Any]:
         """The rows as they are, in the array's own type."""
-        return np.asarray(self._array.take(indices, axis=0) if self._lies_in_order else self._array[indices])
+        return np.asarray(rows_at(self._array, indices))
 
     def column(self, indices: IndexArray) -> Any:
         """The rows as one new array."""
@@ -283,6 +281,18 @@ class ColumnsDatasetIterator(DatasetIterator[SampleT_co]):
     def _is_plain(self) -> bool:
         """Whether samples are nothing but the columns: a subclass that reads in its own way must not be passed over."""
         return type(self)._samples is ColumnsDatasetIterator._samples
+
+
+def rows_at(array: npt.NDArray[Any], indices: IndexArray) -> npt.NDArray[Any]:
+    """Returns rows of an array as a new one.
+
+    Examples:
+        >>> rows_at(np.array([5, 6, 7]), np.array([2, 0]))
+        array([7, 5])
+    """
+    # Of rows that lie one after the other, numpy's take is twice as quick as its index; others it would copy first.
+    flags = array.flags
+    return array.take(indices, axis=0) if flags.c_contiguous and flags.aligned else array[indices]
 
 
 def own(value: Any) -> Any:
