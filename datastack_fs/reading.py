@@ -12,8 +12,9 @@ from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
+from datastack_fs.read_ahead import PART_BYTES, RangeSource, ReadAhead
 from datastack_fs.resource import Content, Range, ResourceInfo
 
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ CACHE_BYTES: Final = 32 << 20
 WINDOW_BYTES: Final = 8 << 20
 """Most that one read fetches ahead, and most that one call of ``readinto`` returns."""
 
-PART_BYTES: Final = 2 << 20
-"""Size of the parallel requests that a window is fetched with."""
+_STREAM_BYTES: Final = 1 << 20
+"""A run of reads that has come to fetch so much at once is a stream: what follows is fetched as well."""
 
 _SMALL_GAP: Final = 4 << 10
 """Bytes that are always cheaper to fetch along than another request is."""
@@ -39,14 +40,6 @@ _MOST_UNWANTED: Final = 8
 
 LONGEST_PAUSE: Final = 5.0
 """Seconds without the garbage collector, while reads overlap, after which one is made up for."""
-
-
-class RangeSource(Protocol):
-    """Whoever can fetch many ranges of one version at once: a storage connector."""
-
-    def get_ranges(  # noqa: D102
-        self, identifier: str, ranges: Sequence[Range], *, info: ResourceInfo | None = None, copy: bool
-    ) -> Sequence[Content]: ...
 
 
 class RangePlan:
@@ -126,7 +119,8 @@ class RemoteReader(io.RawIOBase):
         self._info = info
         self._position = 0
         self._next = -1  # where the last read ended: a read that begins there is sequential
-        self._ahead = 0
+        self._width = 0
+        self._ahead = ReadAhead(source, info)
         self._blocks: OrderedDict[int, memoryview] = OrderedDict()
 
     def readable(self) -> bool:  # noqa: D102
@@ -151,7 +145,14 @@ class RemoteReader(io.RawIOBase):
         stop = min(start + len(view), start + WINDOW_BYTES, self._info.size)
         if stop <= start:
             return 0
-        self._load(start, stop)
+        is_sequential = start == self._next
+        if not is_sequential:
+            self._ahead.stop()
+        elif copied := self._ahead.read(start, view[: stop - start]):
+            self._position = self._next = start + copied
+            return copied
+        stop = min(stop, self._ahead.first) if start < self._ahead.first else stop  # what is on its way is not fetched
+        self._load(start, stop, is_sequential)
         copied = 0
         for number in range(start // BLOCK_BYTES, (stop - 1) // BLOCK_BYTES + 1):
             block = self._blocks[number]
@@ -174,18 +175,20 @@ class RemoteReader(io.RawIOBase):
 
     def close(self) -> None:  # noqa: D102
         self._blocks.clear()
+        self._ahead.close()
         super().close()
 
-    def _load(self, start: int, stop: int) -> None:
+    def _load(self, start: int, stop: int, is_sequential: bool) -> None:
         numbers = range(start // BLOCK_BYTES, (stop - 1) // BLOCK_BYTES + 1)
-        sequential = start == self._next
         if all(number in self._blocks for number in numbers):
             for number in numbers:
                 self._blocks.move_to_end(number)
             return
         # The first read of a run fetches what it was asked for; each further one twice as much as before.
-        self._ahead = min(max(2 * self._ahead, 2 * (stop - start)), WINDOW_BYTES) if sequential else 0
-        stop = min(max(stop, start + self._ahead), self._info.size)
+        self._width = min(max(2 * self._width, 2 * (stop - start)), WINDOW_BYTES) if is_sequential else 0
+        stop = min(max(stop, start + self._width), self._info.size)
+        if self._width >= _STREAM_BYTES:  # this is fetched beside what follows it
+            self._ahead.begin((stop - 1) // BLOCK_BYTES * BLOCK_BYTES + BLOCK_BYTES)
         self._fetch(list(range(numbers.start, (stop - 1) // BLOCK_BYTES + 1)))
 
     def _fetch(self, numbers: list[int]) -> None:

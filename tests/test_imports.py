@@ -30,7 +30,7 @@ FLOORS = [
         "threads",
         "translation",
     },
-    {"resource", "resources_plan", "reading", "writing", "index_cache"},
+    {"resource", "resources_plan", "read_ahead", "reading", "writing", "index_cache"},
     {"storage", "iterators"},
     {"connectors", "plugins"},
     {"registry", "retrieval", "preprocessing", "unpacking", "formats", "iterators.splits", "iterators.report"},
