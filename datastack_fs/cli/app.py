@@ -20,6 +20,8 @@ _COMMANDS: Final = {
     "datasets": "dataset_list",
     "show": "show",
     "report": "report",
+    "doctor": "doctor",
+    "repack": "repack",
     "ls": "resources",
     "info": "resources",
     "get": "transfer",

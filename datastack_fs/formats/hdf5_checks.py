@@ -34,20 +34,21 @@ def check_dataset(dataset: h5py.Dataset, what: str, file_bytes: int) -> None:
         raise MaliciousFilePathError(f"{what}: its data leads to another file, which is refused")
     if dataset.shape is None:
         raise DatasetFileCorruptError(f"{what} is empty (h5py.Empty): it holds no value")
-    if _holds_references(dataset.dtype):
+    if holds_references(dataset.dtype):
         raise DatasetFileCorruptError(f"{what} holds references, not data")
     _check_filters(dataset, what)
     _check_shape(dataset, what, file_bytes)
 
 
-def _holds_references(dtype: np.dtype[Any]) -> bool:
+def holds_references(dtype: np.dtype[Any]) -> bool:
+    """Whether values of that type lead to other places of their file."""
     if dtype.subdtype is not None:
-        return _holds_references(dtype.base)
+        return holds_references(dtype.base)
     if dtype.names is not None:
-        return any(_holds_references(dtype[name]) for name in dtype.names)
+        return any(holds_references(dtype[name]) for name in dtype.names)
     element = h5py.check_vlen_dtype(dtype)
     if isinstance(element, np.dtype):
-        return _holds_references(element)
+        return holds_references(element)
     return h5py.check_ref_dtype(dtype) is not None
 
 

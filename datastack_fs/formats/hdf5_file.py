@@ -107,6 +107,12 @@ class HDF5File:
                     found.append(name)
         return found
 
+    def everything(self) -> dict[str, h5py.Group | h5py.Dataset]:
+        """All groups and datasets by path, as far as hard links lead, each once; groups before what is in them."""
+        found: dict[str, h5py.Group | h5py.Dataset] = {}
+        self._file.visititems(found.__setitem__)
+        return found
+
     def _follow(self, name: str) -> Any:
         """What stands at a path, followed link by link so that h5py never opens another file; None for nothing."""
         place: Any = self._file

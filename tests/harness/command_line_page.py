@@ -16,6 +16,8 @@ INTRODUCTION = """# Command line
 datastack-fs prepare digits
 datastack-fs show digits --split train --index 0
 datastack-fs report digits --out digits.html
+datastack-fs doctor digits/preprocessed/train.h5
+datastack-fs repack digits/preprocessed/train.h5 copies/train.h5
 datastack-fs datasets
 datastack-fs ls
 datastack-fs info digits/preprocessed/test.h5 --json
