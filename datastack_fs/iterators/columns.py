@@ -78,7 +78,7 @@ class ArrayColumn(Column):
     keeps_types = True
 
     def __init__(self, array: npt.NDArray[Any]) -> None:
-        self._array = array
+        self._array = np.asarray(array)  # of a memory map, whose rows would be memory maps, too
         self._holds_values = array.ndim == 1 and not array.dtype.hasobject and array.dtype.kind != "V"
         self.row_type = array.dtype, array.shape[1:]
 
@@ -97,11 +97,11 @@ class ArrayColumn(Column):
 
     def labels(self, indices: IndexArray) -> npt.NDArray[Any]:
         """The rows as they are, in the array's own type."""
-        return np.asarray(rows_at(self._array, indices))
+        return rows_at(self._array, indices)
 
     def column(self, indices: IndexArray) -> Any:
         """The rows as one new array."""
-        return self.labels(indices)
+        return rows_at(self._array, indices)
 
     def contents(self) -> str | None:
         """Type and shape of a row."""
