@@ -79,6 +79,10 @@ class StreamedResource(io.BufferedReader):
         >>> with connector.get_resource("list.txt") as resource:
         ...     resource.seek(6), resource.read(3), resource.size
         (6, b'owl', 10)
+        >>> resource = connector.get_resource("list.txt")
+        >>> resource.prefetch([(0, 5), (6, 9)])
+        >>> list(resource.chunks(6)), resource.reopen().text().readline()
+        ([b'finch\n', b'owl\n'], 'finch\n')
     """
 
     def __init__(

@@ -60,6 +60,9 @@ class StorageConnector(ABC):
         ...     info = connector.set_resource("birds/owl.txt", b"hoo")
         ...     list(connector.list_resources("birds/")), connector.get_info("birds/owl.txt").size
         (['birds/owl.txt'], 3)
+        >>> connector.delete_resource("birds/owl.txt")
+        >>> connector.has_resource("birds/owl.txt"), connector.sweep(), connector.url
+        (False, 0, 'memory://storage-example')
     """
 
     gap_bytes: ClassVar[int] = 64 << 10

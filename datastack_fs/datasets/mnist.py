@@ -25,15 +25,23 @@ class MNISTFactory(DatasetFactory):
     A sample is ``(image, target, split)``. The files as they are published are kept as ``mnist/raw/*.gz``, what is
     read stands in ``mnist/preprocessed/<split>.h5``.
 
-    Example::
+    Examples:
+        ``MNISTFactory(connector)`` downloads them. Here a folder serves as a mirror, with zeros for digits:
 
-        iterator, meta = MNISTFactory(connector).get_dataset_iterator(config={"split": "train"})
-        img, target, tag = iterator[0]
-
-    With a mirror, and another compression of the same files::
-
-        definitions = MNISTFactory.mirror("https://host/mnist", {"t10k-labels-idx1-ubyte.gz": "sha256:…", …})
-        MNISTFactory(connector, resource_definitions=definitions)
+        >>> import gzip, struct, tempfile
+        >>> from pathlib import Path
+        >>> from datastack_fs.connectors.memory import MemoryStorageConnector
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> for file in MNISTFactory.checksums:
+        ...     shape = (5, 28, 28) if "images" in file else (5,)
+        ...     header = struct.pack(f">{1 + len(shape)}I", 0x800 + len(shape), *shape)
+        ...     written = (folder / file).write_bytes(gzip.compress(header + bytes(5 * 28 ** (len(shape) - 1))))
+        >>> mirror = MNISTFactory.mirror(str(folder), dict.fromkeys(MNISTFactory.checksums))
+        >>> factory = MNISTFactory(MemoryStorageConnector("mnist-example"), resource_definitions=mirror)
+        >>> iterator, meta = factory.get_dataset_iterator(config={"split": "train"})
+        >>> img, target, tag = iterator[0]
+        >>> img.shape, int(target), tag, len(meta.class_names)
+        ((28, 28), 0, 'train', 10)
     """
 
     name = "mnist"
