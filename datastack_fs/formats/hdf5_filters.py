@@ -9,6 +9,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any, Final
 
 import h5py
@@ -22,6 +23,7 @@ _LZF: Final = h5py.h5z.FILTER_LZF
 _CHECKSUM_BYTES: Final = 4
 _DEFLATE_FRAME: Final = 64  # header, checksum and the heads of blocks, generously
 _WORDS_AT_ONCE: Final = 1 << 20  # the weighted sum of so many 16-bit words fits into 63 bits
+_SOUND_DEFLATE: Final = (0, 6)  # of the package: version 0.5 crashes on damaged bytes
 
 
 class ChunkError(ValueError):
@@ -125,6 +127,8 @@ def _inflater() -> Callable[[Any, int], Any]:
     try:
         import deflate
     except ImportError:
+        return _by_zlib
+    if tuple(map(int, version("deflate").split(".")[:2])) < _SOUND_DEFLATE:
         return _by_zlib
 
     def by_libdeflate(content: Any, size: int) -> Any:

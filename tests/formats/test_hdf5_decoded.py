@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from datastack_fs.connectors import FileStorageConnector, MemoryStorageConnector
 from datastack_fs.errors import DatasetFileCorruptError
+from datastack_fs.formats import hdf5_filters
 from datastack_fs.formats.hdf5 import HDF5DatasetIterator
 from datastack_fs.formats.hdf5_chunks import chunk_index
 from datastack_fs.formats.hdf5_decoded import DecodedRows
@@ -205,3 +206,9 @@ def test_the_checksum_is_that_of_hdf5(size):
             _, stored = dataset.id.read_direct_chunk((0,))
         assert bytes(checked(stored)) == bytes_.astype(np.uint8).tobytes()
         assert stored[-4:] == fletcher32(stored[:-4]).to_bytes(4, "little")
+
+
+def test_a_libdeflate_that_crashes_on_damaged_bytes_is_not_used(monkeypatch):
+    pytest.importorskip("deflate")
+    monkeypatch.setattr(hdf5_filters, "version", {"deflate": "0.5.0"}.__getitem__)
+    assert hdf5_filters._inflater() is hdf5_filters._by_zlib
