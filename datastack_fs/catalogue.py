@@ -97,7 +97,7 @@ class CatalogueEntry:
     def _open(
         self, split: str, url: str, storage: str | StorageConnector | None, options: Mapping[str, Any]
     ) -> DatasetIterator[Any]:
-        from datastack_fs.iterators.base import DatasetMeta
+        from datastack_fs.iterators.meta import DatasetMeta
 
         def describe(identifier: str) -> DatasetMeta:
             return DatasetMeta(identifier, self.name, tag=split, class_names=self.class_names)

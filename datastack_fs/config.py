@@ -14,7 +14,8 @@ from datastack_fs.profiles import Profile, load_configuration, make_profile
 from datastack_fs.storage import StorageConnector
 
 if TYPE_CHECKING:
-    from datastack_fs.iterators.base import DatasetIterator, DatasetMeta
+    from datastack_fs.iterators.base import DatasetIterator
+    from datastack_fs.iterators.meta import DatasetMeta
     from datastack_fs.resource import StreamedResource
 
 Storage: TypeAlias = "str | os.PathLike[str] | Mapping[str, Any] | StorageConnector"

@@ -22,7 +22,8 @@ from datastack_fs.registry import connector_class, url_scheme
 from datastack_fs.retrieval import FileRetriever, HTTPRetriever, ResourceDefinition, Retriever, StorageRetriever
 
 if TYPE_CHECKING:
-    from datastack_fs.iterators.base import DatasetIterator, DatasetMeta
+    from datastack_fs.iterators.base import DatasetIterator
+    from datastack_fs.iterators.meta import DatasetMeta
     from datastack_fs.preprocessing import Preprocessor
     from datastack_fs.resource import ResourceInfo
     from datastack_fs.storage import StorageConnector
@@ -139,7 +140,7 @@ class DatasetFactory(ABC):
         writes them.
         """
         from datastack_fs.formats.hdf5 import HDF5DatasetIterator
-        from datastack_fs.iterators.base import DatasetMeta
+        from datastack_fs.iterators.meta import DatasetMeta
 
         identifier = self.identifier(f"preprocessed/{split}.h5")
         meta = DatasetMeta(

@@ -10,7 +10,8 @@ from datastack_fs.errors import DatasetNotFoundError
 if TYPE_CHECKING:
     from datastack_fs.config import Storage
     from datastack_fs.factory import DatasetFactory
-    from datastack_fs.iterators.base import DatasetIterator, DatasetMeta
+    from datastack_fs.iterators.base import DatasetIterator
+    from datastack_fs.iterators.meta import DatasetMeta
 
 
 class DatasetRepository:

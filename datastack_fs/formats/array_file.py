@@ -9,9 +9,9 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from datastack_fs.iterators.base import DatasetMeta
 from datastack_fs.iterators.columnar import check_triple
 from datastack_fs.iterators.columns import ArrayColumn, Column, ColumnsDatasetIterator, ConstantColumn
+from datastack_fs.iterators.meta import DatasetMeta
 from datastack_fs.resource import StreamedResource
 
 Targets: TypeAlias = "StreamedResource | str | Sequence[Any] | npt.NDArray[Any] | None"

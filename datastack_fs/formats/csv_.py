@@ -22,11 +22,11 @@ from datastack_fs.formats.kept_index import IndexPlace
 from datastack_fs.formats.text_content import MAX_BYTES
 from datastack_fs.formats.text_rows import RunBytes, TextRows, ascending
 from datastack_fs.index_cache import IndexKey
-from datastack_fs.iterators.base import DatasetMeta
 from datastack_fs.iterators.chunks import MAX_SAMPLES
 from datastack_fs.iterators.columnar import Names
 from datastack_fs.iterators.indices import IndexArray
 from datastack_fs.iterators.labels import pick, rows_of
+from datastack_fs.iterators.meta import DatasetMeta
 from datastack_fs.iterators.planning import Plan
 from datastack_fs.iterators.tabular import TabularDatasetIterator
 from datastack_fs.resource import StreamedResource

@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from datastack_fs.formats.csv_types import MISSING
 from datastack_fs.formats.excel_sheet import Sheet, Table, read_sheet
-from datastack_fs.iterators.base import DatasetMeta
 from datastack_fs.iterators.columnar import Names
 from datastack_fs.iterators.indices import IndexArray
+from datastack_fs.iterators.meta import DatasetMeta
 from datastack_fs.iterators.tabular import TabularDatasetIterator
 from datastack_fs.processes import PerProcess
 from datastack_fs.resource import StreamedResource

@@ -14,10 +14,11 @@ from datastack_fs.formats.files_groups import FileGroups
 from datastack_fs.formats.files_labels import as_targets, label_values, named_labels
 from datastack_fs.formats.files_listing import FileList, find_files
 from datastack_fs.formats.images import MAX_PIXELS
-from datastack_fs.iterators.base import DatasetIterator, DatasetMeta
+from datastack_fs.iterators.base import DatasetIterator
 from datastack_fs.iterators.columnar import check_triple, constant
 from datastack_fs.iterators.indices import IndexArray
 from datastack_fs.iterators.labels import columns_of, label_array
+from datastack_fs.iterators.meta import DatasetMeta
 from datastack_fs.iterators.origin import Origin
 from datastack_fs.iterators.planning import Answers, ByteRanges, Plan
 from datastack_fs.resource import ResourceInfo

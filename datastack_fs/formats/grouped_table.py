@@ -11,9 +11,9 @@ from typing import Any, Final
 import numpy.typing as npt
 
 from datastack_fs.formats.row_groups import RowGroups
-from datastack_fs.iterators.base import DatasetMeta
 from datastack_fs.iterators.columnar import Names
 from datastack_fs.iterators.indices import IndexArray
+from datastack_fs.iterators.meta import DatasetMeta
 from datastack_fs.iterators.planning import Plan
 from datastack_fs.iterators.tabular import TabularDatasetIterator
 from datastack_fs.processes import PerProcess

@@ -9,7 +9,6 @@ from typing import Any, Final
 import numpy.typing as npt
 
 from datastack_fs.formats.hdf5_reader import HDF5Reader
-from datastack_fs.iterators.base import DatasetMeta
 from datastack_fs.iterators.columnar import (
     ColumnarDatasetIterator,
     Names,
@@ -20,6 +19,7 @@ from datastack_fs.iterators.columnar import (
     triple,
 )
 from datastack_fs.iterators.indices import IndexArray
+from datastack_fs.iterators.meta import DatasetMeta
 from datastack_fs.iterators.planning import Plan
 from datastack_fs.processes import PerProcess
 from datastack_fs.resource import StreamedResource

@@ -15,8 +15,8 @@ import numpy.typing as npt
 from datastack_fs.errors import DatasetFileCorruptError
 from datastack_fs.formats.array_file import ArrayFileDatasetIterator, Targets
 from datastack_fs.formats.stored_array import LoadedArray, StoredArray
-from datastack_fs.iterators.base import DatasetMeta
 from datastack_fs.iterators.columns import Column
+from datastack_fs.iterators.meta import DatasetMeta
 from datastack_fs.resource import ResourceInfo, ResourceOpener, StreamedResource
 
 DTYPES: Final = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}

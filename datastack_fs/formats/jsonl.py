@@ -21,11 +21,12 @@ from datastack_fs.formats.row_index import Run
 from datastack_fs.formats.text_content import MAX_BYTES
 from datastack_fs.formats.text_rows import RunBytes, TextRows, ascending
 from datastack_fs.index_cache import IndexKey
-from datastack_fs.iterators.base import DatasetIterator, DatasetMeta
+from datastack_fs.iterators.base import DatasetIterator
 from datastack_fs.iterators.chunks import MAX_SAMPLES
 from datastack_fs.iterators.columnar import Names, check_triple, constant, names_in
 from datastack_fs.iterators.indices import IndexArray
 from datastack_fs.iterators.labels import columns_of, label_array
+from datastack_fs.iterators.meta import DatasetMeta
 from datastack_fs.iterators.planning import Plan
 from datastack_fs.resource import StreamedResource
 

@@ -9,7 +9,6 @@ from typing import Any, Final, TypeVar
 import numpy.typing as npt
 
 from datastack_fs.errors import DatasetFileCorruptError, DatasetNotFoundError
-from datastack_fs.iterators.base import DatasetMeta
 from datastack_fs.iterators.columnar import (
     ColumnarDatasetIterator,
     Names,
@@ -21,6 +20,7 @@ from datastack_fs.iterators.columnar import (
 )
 from datastack_fs.iterators.columns import Column
 from datastack_fs.iterators.indices import IndexArray
+from datastack_fs.iterators.meta import DatasetMeta
 from datastack_fs.iterators.planning import Plan, joint
 from datastack_fs.iterators.tabular import TARGET_NAMES
 from datastack_fs.resource import StreamedResource

@@ -11,7 +11,7 @@ import numpy.lib.format as npy_format
 from datastack_fs.errors import DatasetFileCorruptError, DatastackError
 from datastack_fs.formats.array_file import ArrayFileDatasetIterator, Targets
 from datastack_fs.formats.stored_array import StoredArray
-from datastack_fs.iterators.base import DatasetMeta
+from datastack_fs.iterators.meta import DatasetMeta
 from datastack_fs.resource import StreamedResource
 
 _HEADER_READERS: Final = {(1, 0): npy_format.read_array_header_1_0, (2, 0): npy_format.read_array_header_2_0}

@@ -12,8 +12,8 @@ import numpy as np
 from datastack_fs.errors import DatasetFileCorruptError
 from datastack_fs.formats.named_arrays import NamedArraysDatasetIterator
 from datastack_fs.formats.stored_array import StoredArray
-from datastack_fs.iterators.base import DatasetMeta
 from datastack_fs.iterators.columnar import Names
+from datastack_fs.iterators.meta import DatasetMeta
 from datastack_fs.resource import StreamedResource
 
 DTYPES: Final = {

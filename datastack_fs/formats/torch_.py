@@ -18,9 +18,9 @@ from datastack_fs.formats.bfloat16 import BFloat16Array, widened
 from datastack_fs.formats.named_arrays import NamedArraysDatasetIterator
 from datastack_fs.formats.npz import content_start
 from datastack_fs.formats.stored_array import LoadedArray, StoredArray
-from datastack_fs.iterators.base import DatasetMeta
 from datastack_fs.iterators.columnar import Names
 from datastack_fs.iterators.columns import Column
+from datastack_fs.iterators.meta import DatasetMeta
 from datastack_fs.resource import ResourceInfo, ResourceOpener, StreamedResource
 
 MAX_BYTES: Final = 1 << 30

@@ -3,7 +3,7 @@
 Iterators know nothing of storage. Views and shuffles move integers; leaves move bytes, a whole batch at a time.
 """
 
-from datastack_fs.iterators.base import DatasetIterator, DatasetMeta
+from datastack_fs.iterators.base import DatasetIterator
 from datastack_fs.iterators.column_batches import ColumnBatches
 from datastack_fs.iterators.columnar import ColumnarDatasetIterator
 from datastack_fs.iterators.combined import CombinedDatasetIterator
@@ -13,6 +13,7 @@ from datastack_fs.iterators.filtered import FilteredDatasetIterator
 from datastack_fs.iterators.in_memory import InMemoryDatasetIterator
 from datastack_fs.iterators.indices import IndexArray, Indices
 from datastack_fs.iterators.mapped import MappedDatasetIterator
+from datastack_fs.iterators.meta import DatasetMeta
 from datastack_fs.iterators.repeated import RepeatedDatasetIterator
 from datastack_fs.iterators.sampled import SampledDatasetIterator
 from datastack_fs.iterators.sequence import SequenceDatasetIterator

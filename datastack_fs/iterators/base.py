@@ -1,13 +1,12 @@
-"""DatasetIterator, a random-access sequence of samples, and DatasetMeta, what is known about one."""
+"""DatasetIterator, a random-access sequence of samples."""
 
 from __future__ import annotations
 
-import dataclasses
 import operator
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from itertools import chain
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, SupportsIndex, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, SupportsIndex, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -16,86 +15,19 @@ from datastack_fs.iterators.chunks import read_in_chunks
 from datastack_fs.iterators.contents import one_line
 from datastack_fs.iterators.indices import IndexArray, Indices, as_index, as_indices
 from datastack_fs.iterators.labels import columns_of, label_array, samples_of
+from datastack_fs.iterators.meta import DatasetMeta
 from datastack_fs.iterators.origin import Origin, origin_of
 from datastack_fs.iterators.planning import ByteRanges, Plan, merged
+from datastack_fs.iterators.stacking import SampleT_co, Stacking
 from datastack_fs.iterators.tree import html_list, text_lines, tree_of
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from datastack_fs.iterators.combined import CombinedDatasetIterator
-    from datastack_fs.iterators.encoded import FeatureEncodedDatasetIterator, Transformer
-    from datastack_fs.iterators.encoders import Encoder
-    from datastack_fs.iterators.encoding import Encoding
-    from datastack_fs.iterators.filtered import FilteredDatasetIterator
-    from datastack_fs.iterators.in_memory import InMemoryDatasetIterator
-    from datastack_fs.iterators.mapped import MappedDatasetIterator
-    from datastack_fs.iterators.repeated import RepeatedDatasetIterator
-    from datastack_fs.iterators.sampled import SampledDatasetIterator
-    from datastack_fs.iterators.shuffled import ShuffledDatasetIterator
-    from datastack_fs.iterators.target_mapped import TargetMappedDatasetIterator
     from datastack_fs.iterators.view import DatasetIteratorView
-    from datastack_fs.iterators.zipped import ZippedDatasetIterator
-
-SampleT_co = TypeVar("SampleT_co", bound=tuple[Any, ...], covariant=True)
-_OtherT = TypeVar("_OtherT", bound=tuple[Any, ...])
 
 
-@dataclasses.dataclass(frozen=True)
-class DatasetMeta:
-    """What is known about an iterator without reading it.
-
-    Attributes:
-        identifier: where it comes from: the identifier of its resource, or any name that tells it from others.
-        name: what people call it.
-        tag: which part of the dataset it is ("train"), if it is one.
-        sample_pos: where the sample stands in the tuple that an index gives.
-        target_pos: where the target (the label) stands.
-        tag_pos: where the tag stands.
-        class_names: the names of the classes, when targets are their numbers.
-        feature_names: what the values of a sample are called, when it is a vector.
-
-    Examples:
-        >>> meta = DatasetMeta("birds/train.h5", "birds", class_names=("owl", "wren"))
-        >>> meta.replace(tag="train").tag
-        'train'
-    """
-
-    identifier: str
-    name: str
-    tag: str | None = None
-    sample_pos: int = 0
-    target_pos: int = 1
-    tag_pos: int = 2
-    class_names: tuple[str, ...] | None = None
-    feature_names: tuple[str, ...] | None = None
-
-    def __post_init__(self) -> None:
-        for field in ("class_names", "feature_names"):
-            names = getattr(self, field)
-            if isinstance(names, str):
-                raise TypeError(f"{field} must be a tuple of names, not the text {names!r}")
-            if names is not None:
-                object.__setattr__(self, field, tuple(names))
-        positions = self.positions
-        if min(positions) < 0 or len(set(positions)) != len(positions):
-            raise ValueError(f"sample_pos, target_pos and tag_pos must differ and not be negative: {positions}")
-
-    @property
-    def positions(self) -> tuple[int, int, int]:
-        """Where sample, target and tag stand."""
-        return self.sample_pos, self.target_pos, self.tag_pos
-
-    def replace(self, **changes: Any) -> DatasetMeta:
-        """Returns a copy with some fields changed."""
-        fields = [field.name for field in dataclasses.fields(self)]
-        unknown = sorted(set(changes) - set(fields))
-        if unknown:
-            raise TypeError(f"DatasetMeta has no {', '.join(unknown)}; its fields are {', '.join(fields)}")
-        return dataclasses.replace(self, **changes)
-
-
-class DatasetIterator(ABC, Generic[SampleT_co]):
+class DatasetIterator(Stacking[SampleT_co], ABC):
     """A random-access sequence of samples, each a tuple (sample, target, tag): a torch map-style dataset.
 
     A kind of dataset writes ``__len__`` and one of two ways to read:
@@ -419,161 +351,6 @@ class DatasetIterator(ABC, Generic[SampleT_co]):
     def _contents(self) -> tuple[str | None, ...] | None:
         """What stands at each position, in words, as far as that is known without reading (see ``described``)."""
         return None
-
-    # Stacking
-
-    def view(
-        self, indices: Indices, tag: str | Mapping[str, str | int] | None = None
-    ) -> DatasetIteratorView[SampleT_co]:
-        """Some of the samples, in the order of the indices (or where a mask is true); nothing is read or copied.
-
-        Examples:
-            >>> from datastack_fs.iterators import SequenceDatasetIterator
-            >>> list(SequenceDatasetIterator(["a", "b", "c"]).view([2, -3], tag="few"))
-            [('c', None, None), ('a', None, None)]
-        """
-        from datastack_fs.iterators.view import DatasetIteratorView
-
-        return DatasetIteratorView(self, indices, tag)
-
-    def shuffle(self, seed: int, epoch: int = 0) -> ShuffledDatasetIterator[SampleT_co]:
-        """All samples in an order that seed and epoch decide, the same on every machine.
-
-        Examples:
-            >>> from datastack_fs.iterators import SequenceDatasetIterator
-            >>> [letter for letter, _, _ in SequenceDatasetIterator(["a", "b", "c", "d"]).shuffle(seed=1)]
-            ['c', 'a', 'd', 'b']
-        """
-        from datastack_fs.iterators.shuffled import ShuffledDatasetIterator
-
-        return ShuffledDatasetIterator(self, seed, epoch)
-
-    def sample(
-        self,
-        count: int,
-        *,
-        seed: int,
-        weights: Sequence[float] | npt.NDArray[Any] | str | None = None,
-        epoch: int = 0,
-        replace: bool = True,
-    ) -> SampledDatasetIterator[SampleT_co]:
-        """Samples drawn at random as seed and epoch decide, by weight; ``"balanced"`` draws every class alike.
-
-        Examples:
-            >>> from datastack_fs.iterators import SequenceDatasetIterator
-            >>> letters = SequenceDatasetIterator(["a", "b", "c", "d"], [0, 0, 0, 1])
-            >>> sorted(letters.sample(1000, seed=1, weights="balanced").targets().tolist()).index(1)
-            507
-        """
-        from datastack_fs.iterators.sampled import SampledDatasetIterator
-
-        return SampledDatasetIterator(self, count, seed=seed, weights=weights, epoch=epoch, replace=replace)
-
-    def map(self, function: Callable[[Any], Any], *, columns: bool = False) -> MappedDatasetIterator:
-        """The samples after a function; with ``columns`` it gets a whole batch, as ``take`` gives it.
-
-        Examples:
-            >>> from datastack_fs.iterators import SequenceDatasetIterator
-            >>> halves = SequenceDatasetIterator(np.arange(4)).map(lambda column: column / 2, columns=True)
-            >>> halves.take([3, 1])[0].tolist()
-            [1.5, 0.5]
-        """
-        from datastack_fs.iterators.mapped import MappedDatasetIterator
-
-        return MappedDatasetIterator(self, function, columns=columns)
-
-    def map_targets(self, mapping: Mapping[Any, Any]) -> TargetMappedDatasetIterator:
-        """The samples with other targets: from targets, or names of classes, to new ones.
-
-        Examples:
-            >>> from datastack_fs.iterators import SequenceDatasetIterator
-            >>> numbers = SequenceDatasetIterator(["a", "b", "c"], [1, 2, 3])
-            >>> parity = numbers.map_targets({1: "odd", 2: "even", 3: "odd"})
-            >>> parity.targets().tolist(), parity.meta.class_names
-            ([0, 1, 0], ('odd', 'even'))
-        """
-        from datastack_fs.iterators.target_mapped import TargetMappedDatasetIterator
-
-        return TargetMappedDatasetIterator(self, mapping)
-
-    def encode(self, encoding: Encoding | Encoder | Transformer) -> FeatureEncodedDatasetIterator:
-        """The samples and targets as an encoding makes them, which was fitted on the training split.
-
-        Examples:
-            >>> from datastack_fs import fit_encoding
-            >>> from datastack_fs.iterators import SequenceDatasetIterator
-            >>> numbers = SequenceDatasetIterator(np.array([1.0, 2.0, 3.0, 9.0]))
-            >>> train, test = numbers[:3], numbers[3:]
-            >>> test.encode(fit_encoding(train, "min-max")).take([0])[0].tolist()
-            [4.0]
-        """
-        from datastack_fs.iterators.encoded import FeatureEncodedDatasetIterator
-
-        return FeatureEncodedDatasetIterator(self, encoding)
-
-    def filter(self, predicate: Callable[[Any], Any], *, on: str = "target") -> FilteredDatasetIterator[SampleT_co]:
-        """The samples whose target (or sample, with ``on="sample"``) a predicate lets pass.
-
-        Examples:
-            >>> from datastack_fs.iterators import SequenceDatasetIterator
-            >>> len(SequenceDatasetIterator(["a", "b", "c"], [0, 1, 0]).filter(lambda target: target == 0))
-            2
-        """
-        from datastack_fs.iterators.filtered import FilteredDatasetIterator
-
-        return FilteredDatasetIterator(self, predicate, on=on)
-
-    def zip(self, *others: DatasetIterator[Any]) -> ZippedDatasetIterator:
-        """This iterator and others side by side: a sample is the tuple of theirs, targets and tags are of this one.
-
-        Examples:
-            >>> from datastack_fs.iterators import SequenceDatasetIterator
-            >>> SequenceDatasetIterator(["a", "b"], [0, 1]).zip(SequenceDatasetIterator(["c", "d"]))[0]
-            (('a', 'c'), 0, None)
-        """
-        from datastack_fs.iterators.zipped import ZippedDatasetIterator
-
-        return ZippedDatasetIterator([self, *others])
-
-    def repeat(self, times: SupportsIndex) -> RepeatedDatasetIterator[SampleT_co]:
-        """All samples, several times over.
-
-        Examples:
-            >>> from datastack_fs.iterators import SequenceDatasetIterator
-            >>> len(SequenceDatasetIterator(["a", "b", "c"]).repeat(3))
-            9
-        """
-        from datastack_fs.iterators.repeated import RepeatedDatasetIterator
-
-        return RepeatedDatasetIterator(self, times)
-
-    def in_memory(
-        self, max_bytes: int | None = None, progress: bool | None = None
-    ) -> InMemoryDatasetIterator[SampleT_co]:
-        """All samples, read now (with a bar on a terminal) and kept; refused when they need more than ``max_bytes``.
-
-        Examples:
-            >>> from datastack_fs.iterators import SequenceDatasetIterator
-            >>> SequenceDatasetIterator(["a", "b"]).in_memory(max_bytes=1_000_000)[1]
-            ('b', None, None)
-        """
-        from datastack_fs.iterators.in_memory import InMemoryDatasetIterator
-
-        return InMemoryDatasetIterator(self, max_bytes, progress)
-
-    def __add__(self, other: DatasetIterator[_OtherT]) -> CombinedDatasetIterator[SampleT_co | _OtherT]:
-        """The samples of this one, then those of the other.
-
-        Examples:
-            >>> from datastack_fs.iterators import SequenceDatasetIterator
-            >>> len(SequenceDatasetIterator(["a", "b"]) + SequenceDatasetIterator(["c"]))
-            3
-        """
-        from datastack_fs.iterators.combined import CombinedDatasetIterator
-
-        if not isinstance(other, DatasetIterator):
-            return NotImplemented
-        return CombinedDatasetIterator([self, other])
 
 
 def check_iterator(iterator: object) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Generic
 
-from datastack_fs.iterators.base import DatasetIterator, SampleT_co, check_iterator
+from datastack_fs.iterators.base import DatasetIterator, check_iterator
 from datastack_fs.iterators.indices import Indices
+from datastack_fs.iterators.stacking import SampleT_co
 
 
 class ColumnBatches(Generic[SampleT_co]):

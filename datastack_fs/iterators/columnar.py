@@ -8,10 +8,11 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from datastack_fs.iterators.base import DatasetIterator, DatasetMeta
+from datastack_fs.iterators.base import DatasetIterator
 from datastack_fs.iterators.contents import listed, one_line
 from datastack_fs.iterators.indices import IndexArray
 from datastack_fs.iterators.labels import label_array, rows_of, samples_of
+from datastack_fs.iterators.meta import DatasetMeta
 
 Names: TypeAlias = str | Sequence[str] | Mapping[str, str]
 """What stands at one position: the column of that name, a tuple of several, or a mapping of new names to columns."""
@@ -24,7 +25,7 @@ class ColumnarDatasetIterator(DatasetIterator[tuple[Any, Any, Any]]):
     without samples. What ``_take`` gives must be new arrays: they become the caller's own.
 
     Examples:
-        >>> from datastack_fs.iterators.base import DatasetMeta
+        >>> from datastack_fs.iterators.meta import DatasetMeta
         >>> class Squares(ColumnarDatasetIterator):
         ...     def __len__(self):
         ...         return 10

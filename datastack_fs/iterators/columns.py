@@ -7,12 +7,14 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from datastack_fs.iterators.base import DatasetIterator, DatasetMeta, SampleT_co
+from datastack_fs.iterators.base import DatasetIterator
 from datastack_fs.iterators.columnar import constant
 from datastack_fs.iterators.contents import described, element_type
 from datastack_fs.iterators.indices import IndexArray
 from datastack_fs.iterators.labels import as_column, label_array
+from datastack_fs.iterators.meta import DatasetMeta
 from datastack_fs.iterators.planning import Plan, joint
+from datastack_fs.iterators.stacking import SampleT_co
 
 RowType: TypeAlias = tuple[np.dtype[Any], tuple[int, ...]]
 """Type and shape of a row."""

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from datastack_fs.iterators.base import DatasetIterator, DatasetMeta, SampleT_co, check_iterator
+from datastack_fs.iterators.base import DatasetIterator, check_iterator
 from datastack_fs.iterators.gathered import GatheredColumns, Rows
 from datastack_fs.iterators.indices import IndexArray
 from datastack_fs.iterators.joined import joined_columns
 from datastack_fs.iterators.labels import join_labels, samples_of
+from datastack_fs.iterators.meta import DatasetMeta
 from datastack_fs.iterators.planning import Plan, joint
+from datastack_fs.iterators.stacking import SampleT_co
 
 _SHOWN_NAMES = 4
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from datastack_fs.iterators.base import DatasetMeta
 from datastack_fs.iterators.columnar import Names
 from datastack_fs.iterators.columns import own
 from datastack_fs.iterators.indices import IndexArray, Indices, as_indices
+from datastack_fs.iterators.meta import DatasetMeta
 from datastack_fs.iterators.planning import Plan
 from datastack_fs.iterators.tabular import TabularDatasetIterator
 

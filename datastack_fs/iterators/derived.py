@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy.typing as npt
 
-from datastack_fs.iterators.base import DatasetIterator, DatasetMeta, SampleT_co, check_iterator
+from datastack_fs.iterators.base import DatasetIterator, check_iterator
 from datastack_fs.iterators.indices import IndexArray
+from datastack_fs.iterators.meta import DatasetMeta
 from datastack_fs.iterators.planning import Plan
+from datastack_fs.iterators.stacking import SampleT_co
 
 
 class DerivedDatasetIterator(DatasetIterator[SampleT_co]):

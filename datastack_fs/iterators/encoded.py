@@ -7,12 +7,13 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from datastack_fs.iterators.base import DatasetIterator, DatasetMeta, check_iterator
+from datastack_fs.iterators.base import DatasetIterator, check_iterator
 from datastack_fs.iterators.derived import DerivedDatasetIterator
 from datastack_fs.iterators.encoders import Encoder
 from datastack_fs.iterators.encoding import Encoding, naming
 from datastack_fs.iterators.indices import IndexArray
 from datastack_fs.iterators.labels import samples_of
+from datastack_fs.iterators.meta import DatasetMeta
 
 
 class Transformer(Protocol):

@@ -10,9 +10,10 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from datastack_fs.iterators.base import DatasetIterator, DatasetMeta, check_iterator
+from datastack_fs.iterators.base import DatasetIterator, check_iterator
 from datastack_fs.iterators.chunks import columns_in_chunks
 from datastack_fs.iterators.encoders import Encoder, OneHot, Ordinal
+from datastack_fs.iterators.meta import DatasetMeta
 from datastack_fs.iterators.scalers import MinMax, Standard
 
 __all__ = ["Encoder", "Encoding", "MinMax", "OneHot", "Ordinal", "Standard", "fit_encoding"]

@@ -6,10 +6,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from datastack_fs.iterators.base import DatasetIterator, SampleT_co
+from datastack_fs.iterators.base import DatasetIterator
 from datastack_fs.iterators.chunks import labels_in_blocks
 from datastack_fs.iterators.index_map import IndexMapDatasetIterator, source_of
 from datastack_fs.iterators.selections import composed, places_of, read_only
+from datastack_fs.iterators.stacking import SampleT_co
 
 _ON: Final = ("target", "sample")
 

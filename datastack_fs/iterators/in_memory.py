@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
-from datastack_fs.iterators.base import DatasetIterator, SampleT_co, check_iterator
+from datastack_fs.iterators.base import DatasetIterator, check_iterator
 from datastack_fs.iterators.chunks import columns_in_chunks
 from datastack_fs.iterators.columns import ColumnsDatasetIterator
 from datastack_fs.iterators.combined import CombinedDatasetIterator
 from datastack_fs.iterators.loading import Budget, LoadingColumn
 from datastack_fs.iterators.progress import progress_bar
+from datastack_fs.iterators.stacking import SampleT_co
 
 
 class InMemoryDatasetIterator(ColumnsDatasetIterator[SampleT_co]):

@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy.typing as npt
 
-from datastack_fs.iterators.base import DatasetIterator, DatasetMeta, SampleT_co, check_iterator
+from datastack_fs.iterators.base import DatasetIterator, check_iterator
 from datastack_fs.iterators.chunks import read_in_chunks
 from datastack_fs.iterators.indices import IndexArray
+from datastack_fs.iterators.meta import DatasetMeta
 from datastack_fs.iterators.planning import Plan
 from datastack_fs.iterators.selections import Selection, looked_up, read_only
+from datastack_fs.iterators.stacking import SampleT_co
 
 _HOOKS = ("_samples", "_take", "_targets", "_tags")
 

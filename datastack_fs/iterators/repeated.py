@@ -7,10 +7,11 @@ from typing import Any, SupportsIndex
 
 import numpy.typing as npt
 
-from datastack_fs.iterators.base import DatasetIterator, SampleT_co
+from datastack_fs.iterators.base import DatasetIterator
 from datastack_fs.iterators.derived import DerivedDatasetIterator
 from datastack_fs.iterators.indices import IndexArray
 from datastack_fs.iterators.planning import Plan
+from datastack_fs.iterators.stacking import SampleT_co
 
 
 class RepeatedDatasetIterator(DerivedDatasetIterator[SampleT_co]):

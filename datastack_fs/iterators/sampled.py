@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy.typing as npt
 
-from datastack_fs.iterators.base import DatasetIterator, SampleT_co, check_iterator
+from datastack_fs.iterators.base import DatasetIterator, check_iterator
 from datastack_fs.iterators.draws import drawn_again, drawn_once
 from datastack_fs.iterators.orders import natural
 from datastack_fs.iterators.seeded import SeededDatasetIterator
 from datastack_fs.iterators.selections import Selection
+from datastack_fs.iterators.stacking import SampleT_co
 from datastack_fs.iterators.weights import weights_of
 
 

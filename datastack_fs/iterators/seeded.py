@@ -5,10 +5,11 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
-from datastack_fs.iterators.base import DatasetIterator, SampleT_co
+from datastack_fs.iterators.base import DatasetIterator
 from datastack_fs.iterators.index_map import IndexMapDatasetIterator, source_of
 from datastack_fs.iterators.orders import natural
 from datastack_fs.iterators.selections import Selection, composed, read_only
+from datastack_fs.iterators.stacking import SampleT_co
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from datastack_fs.iterators.base import DatasetMeta
 from datastack_fs.iterators.columnar import check_triple
 from datastack_fs.iterators.columns import (
     ArrayColumn,
@@ -14,6 +13,7 @@ from datastack_fs.iterators.columns import (
     ConstantColumn,
     SequenceColumn,
 )
+from datastack_fs.iterators.meta import DatasetMeta
 
 _IN_MEMORY = DatasetMeta("in-memory", "in-memory")
 

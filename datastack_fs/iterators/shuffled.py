@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from datastack_fs.iterators.base import SampleT_co
 from datastack_fs.iterators.orders import permutation
 from datastack_fs.iterators.seeded import SeededDatasetIterator
 from datastack_fs.iterators.selections import Selection
+from datastack_fs.iterators.stacking import SampleT_co
 
 
 class ShuffledDatasetIterator(SeededDatasetIterator[SampleT_co]):

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from datastack_fs.iterators.base import DatasetIterator, SampleT_co, check_iterator
+from datastack_fs.iterators.base import DatasetIterator, check_iterator
 from datastack_fs.iterators.indices import IndexArray
 from datastack_fs.iterators.orders import natural, permutation
 from datastack_fs.iterators.selections import places_of
@@ -30,6 +30,7 @@ from datastack_fs.iterators.splits_folds import (
 from datastack_fs.iterators.splits_labels import Kinds, classes_of, given_or_tags, groups_of
 from datastack_fs.iterators.splits_saved import load_split, save_split
 from datastack_fs.iterators.splits_sizes import exact_fractions, part_sizes, part_tags
+from datastack_fs.iterators.stacking import SampleT_co
 from datastack_fs.iterators.view import DatasetIteratorView
 
 __all__ = [

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from datastack_fs.errors import DatasetFileCorruptError, DatasetNotFoundError, MissingDependencyError
-from datastack_fs.iterators.base import DatasetMeta
 from datastack_fs.iterators.columnar import (
     ColumnarDatasetIterator,
     Names,
@@ -21,6 +20,7 @@ from datastack_fs.iterators.columnar import (
     triple,
 )
 from datastack_fs.iterators.indices import IndexArray, Indices, as_indices
+from datastack_fs.iterators.meta import DatasetMeta
 from datastack_fs.iterators.planning import Plan
 
 if TYPE_CHECKING:

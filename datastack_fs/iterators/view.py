@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 
-from datastack_fs.iterators.base import DatasetIterator, SampleT_co
+from datastack_fs.iterators.base import DatasetIterator
 from datastack_fs.iterators.index_map import IndexMapDatasetIterator, source_of
 from datastack_fs.iterators.indices import Indices
 from datastack_fs.iterators.selections import as_selection, composed, read_only
+from datastack_fs.iterators.stacking import SampleT_co
 
 _PLAIN_TAG = "view"
 

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from datastack_fs.iterators.base import DatasetMeta
 from datastack_fs.iterators.contents import described, one_line
+from datastack_fs.iterators.meta import DatasetMeta
 from datastack_fs.iterators.report.model import Example
 from datastack_fs.iterators.report.pictures import picture
 
