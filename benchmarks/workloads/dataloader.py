@@ -12,6 +12,7 @@ from benchmarks import digests
 from benchmarks.case import Case, Run
 from benchmarks.setting import Setting
 from benchmarks.workloads.stack_in_memory import BATCH, BATCHES, PARTS, Data, library_stack, made, torch_stack
+from datastack_fs import ColumnBatches
 
 
 def cases(setting: Setting) -> Iterator[Case]:
@@ -38,26 +39,12 @@ def by_numpy(data: Data, count: int) -> Run:
     return _digests(read)
 
 
-class Columns:
-    """Batches of an iterator, as arrays: a dataset whose samples are batches, for ``batch_size=None``."""
-
-    def __init__(self, iterator: Any, count: int) -> None:
-        self._iterator = iterator
-        self._count = count
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, number: int) -> tuple[Any, Any]:
-        columns = self._iterator.take(range(number * BATCH, (number + 1) * BATCH))
-        return columns[0], columns[1]
-
-
 def by_columns(data: Data, count: int) -> Run:
-    """The loader's samples are batches."""
+    """The loader's sampler yields batches of indices."""
     from torch.utils.data import DataLoader
 
-    loader = DataLoader(Columns(library_stack(data, PARTS), count), batch_size=None)
+    batches = [range(start, start + BATCH) for start in range(0, count * BATCH, BATCH)]
+    loader = DataLoader(ColumnBatches(library_stack(data, PARTS)), batch_size=None, sampler=batches)
     yield
     read = list(loader)
     yield
