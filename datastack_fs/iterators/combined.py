@@ -2,16 +2,15 @@
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from datastack_fs.iterators.base import DatasetIterator, check_iterator
-from datastack_fs.iterators.gathered import GatheredColumns, Rows
+from datastack_fs.iterators.gathered import GatheredColumns
 from datastack_fs.iterators.indices import IndexArray
-from datastack_fs.iterators.joined import joined_columns
+from datastack_fs.iterators.joined import PartOfBatch, joined_columns
 from datastack_fs.iterators.labels import join_labels, samples_of
 from datastack_fs.iterators.meta import DatasetMeta
 from datastack_fs.iterators.planning import Plan, joint
@@ -64,11 +63,11 @@ class CombinedDatasetIterator(DatasetIterator[SampleT_co]):
 
     def _samples(self, indices: IndexArray) -> list[SampleT_co]:
         order, batches = self._by_part(indices)
-        if self._is_planned() and all(self._parts[number]._is_columnar() for number, _ in batches):
-            columns = joint([self._parts[number]._plan(local) for number, local in batches], list).read()
+        if self._is_planned() and all(self._parts[number]._is_columnar() for number, _, _ in batches):
+            columns = joint([self._parts[number]._plan(local) for number, local, _ in batches], list).read()
             samples = [sample for each in columns for sample in samples_of(each)]
         else:
-            samples = [sample for number, local in batches for sample in self._parts[number]._read(local)]
+            samples = [sample for number, local, _ in batches for sample in self._parts[number]._read(local)]
         if order is None:
             return samples
         places = np.empty_like(order)
@@ -76,23 +75,18 @@ class CombinedDatasetIterator(DatasetIterator[SampleT_co]):
         return [samples[place] for place in places.tolist()]
 
     def _take(self, indices: IndexArray) -> tuple[Any, ...]:
-        order, batches = self._by_part(indices)
+        _, batches = self._by_part(indices)
         if len(batches) == 1:
-            ((number, local),) = batches
+            ((number, local, _),) = batches
             return self._parts[number]._take(local)
-        rows = _rows(order, batches)
         if self._joined is not None:
-            placed = [(number, local, of_part) for (number, local), of_part in zip(batches, rows, strict=True)]
-            return tuple(column.gathered(len(indices), placed) for column in self._joined)
-        return _joined_columns(len(indices), rows, (self._parts[number]._take(local) for number, local in batches))
+            return tuple(column.gathered(len(indices), batches) for column in self._joined)
+        return _joined_columns(batches, (self._parts[number]._take(local) for number, local, _ in batches))
 
     def _plan(self, indices: IndexArray) -> Plan[tuple[Any, ...]]:
-        order, batches = self._by_part(indices)
-        plans = [self._parts[number]._plan(local) for number, local in batches]
-        if len(plans) == 1:
-            return plans[0]
-        rows = _rows(order, batches)
-        return joint(plans, lambda columns: _joined_columns(len(indices), rows, columns))
+        _, batches = self._by_part(indices)
+        plans = [self._parts[number]._plan(local) for number, local, _ in batches]
+        return plans[0] if len(plans) == 1 else joint(plans, lambda columns: _joined_columns(batches, columns))
 
     def _is_planned(self) -> bool:
         return any(part._is_planned() for part in self._parts)
@@ -110,15 +104,15 @@ class CombinedDatasetIterator(DatasetIterator[SampleT_co]):
         if not len(indices):
             return read(self._parts[0], indices)
         order, batches = self._by_part(indices)
-        values = join_labels([read(self._parts[number], local) for number, local in batches])
+        values = join_labels([read(self._parts[number], local) for number, local, _ in batches])
         if order is None:
             return values
         placed = np.empty_like(values)
         placed[order] = values
         return placed
 
-    def _by_part(self, indices: IndexArray) -> tuple[IndexArray | None, list[tuple[int, IndexArray]]]:
-        """The indices within each part that has any, after its number, and the order that they are in then.
+    def _by_part(self, indices: IndexArray) -> tuple[IndexArray | None, list[PartOfBatch]]:
+        """The indices as one batch for each part that has any, and the order that they are in then.
 
         The order is None when they were grouped by part already.
         """
@@ -128,27 +122,22 @@ class CombinedDatasetIterator(DatasetIterator[SampleT_co]):
         if (numbers[1:] < numbers[:-1]).any():
             order = numbers.argsort(kind="stable")
             local = local[order]
-        batches = []
+        batches: list[PartOfBatch] = []
         start = 0
         counts = np.bincount(numbers)
         present = np.flatnonzero(counts)
         for number, count in zip(present.tolist(), counts[present].tolist(), strict=True):
-            batches.append((number, local[start : start + count]))
+            rows = slice(start, start + count)
+            batches.append((number, local[rows], rows if order is None else order[rows]))
             start += count
         return order, batches
 
 
-def _rows(order: IndexArray | None, batches: Sequence[tuple[int, IndexArray]]) -> list[Rows]:
-    """Which rows of a batch each part's indices are."""
-    ends = [0, *accumulate(len(local) for _, local in batches)]
-    return [slice(start, stop) if order is None else order[start:stop] for start, stop in pairwise(ends)]
-
-
-def _joined_columns(length: int, rows: Sequence[Rows], columns: Iterable[tuple[Any, ...]]) -> tuple[Any, ...]:
-    """The columns of the parts, whose rows are these of the batch."""
-    gathered = GatheredColumns(length)
-    for part, of_part in zip(columns, rows, strict=True):
-        gathered.add(part, of_part)
+def _joined_columns(batches: Sequence[PartOfBatch], columns: Iterable[tuple[Any, ...]]) -> tuple[Any, ...]:
+    """The columns of the parts, each row at its place in the batch."""
+    gathered = GatheredColumns(sum(len(local) for _, local, _ in batches))
+    for part, (_, _, rows) in zip(columns, batches, strict=True):
+        gathered.add(part, rows)
     return gathered.finished()
 
 

@@ -14,14 +14,14 @@ from datastack_fs.iterators.columns import Column, ColumnsDatasetIterator, Const
 from datastack_fs.iterators.gathered import Rows
 from datastack_fs.iterators.indices import IndexArray
 
-Batch: TypeAlias = Sequence[tuple[int, IndexArray, Rows]]
-"""Of each part that has any: its number, the indices within it, and which rows of the batch they are."""
+PartOfBatch: TypeAlias = tuple[int, IndexArray, Rows]
+"""The number of a part, indices within it, and which rows of the batch they are."""
 
 
 class JoinedColumn(Protocol):
     """One position of all parts."""
 
-    def gathered(self, length: int, batch: Batch) -> npt.NDArray[np.generic]:
+    def gathered(self, length: int, batch: Sequence[PartOfBatch]) -> npt.NDArray[np.generic]:
         """So many rows, as a new column."""
 
 
@@ -39,7 +39,7 @@ class JoinedRows:
         self._columns = columns
         self._dtype, self._shape = row_type
 
-    def gathered(self, length: int, batch: Batch) -> npt.NDArray[np.generic]:
+    def gathered(self, length: int, batch: Sequence[PartOfBatch]) -> npt.NDArray[np.generic]:
         """Each part's rows, put straight to their places."""
         found = np.empty((length, *self._shape), self._dtype)
         for number, indices, rows in batch:
@@ -58,7 +58,7 @@ class JoinedConstants:
     def __init__(self, value: object) -> None:
         self._value = value
 
-    def gathered(self, length: int, batch: Batch) -> npt.NDArray[np.generic]:
+    def gathered(self, length: int, batch: Sequence[PartOfBatch]) -> npt.NDArray[np.generic]:
         """An array of the one object."""
         return constant(self._value, length)
 
