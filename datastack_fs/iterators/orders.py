@@ -123,12 +123,14 @@ def _sorted(keys: Keys, places: Places) -> tuple[Keys, Places]:
     numpy sorts numbers several times quicker than it tells their order, so each key's number takes its last bits.
     """
     last_bits = np.uint64((1 << len(keys).bit_length()) - 1)
-    packed = (keys & ~last_bits) | np.arange(len(keys), dtype=np.uint64)
+    packed = keys & ~last_bits
+    packed |= np.arange(len(keys), dtype=np.uint64)
     packed.sort()
-    order = (packed & last_bits).astype(np.int64)
+    packed &= last_bits
+    order = packed.view(np.int64)
     in_order = keys[order]
     if np.any(in_order[1:] < in_order[:-1]):  # some differ in their last bits alone: those are sorted again
-        alike = (packed[1:] ^ packed[:-1]) <= last_bits
+        alike = (in_order[1:] ^ in_order[:-1]) <= last_bits
         where = np.flatnonzero(np.append(alike, False) | np.append(False, alike))
         few = order[where]
         order[where] = few[np.lexsort((few, keys[few]))]
