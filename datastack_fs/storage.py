@@ -7,26 +7,21 @@ the end of the class. ``datastack_fs.testing.StorageConnectorTests`` tests the p
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeVar, overload
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, overload
 
 from datastack_fs.credentials import redact
-from datastack_fs.deadline import Deadline
 from datastack_fs.errors import (
-    DatasetFileCorruptError,
     DatastackError,
     ReadOnlyStorageError,
-    ResourceChangedError,
-    ResourceExistsError,
     ResourceNotFoundError,
-    StorageUnavailableError,
 )
 from datastack_fs.identifiers import check_identifier, check_prefix, is_identifier
-from datastack_fs.reading import RangePlan, RemoteReader, collection_paused
+from datastack_fs.reading import RangePlan, RemoteReader
 from datastack_fs.resource import Content, Range, ResourceInfo, StreamedResource
 from datastack_fs.resources_plan import ResourcesPlan
+from datastack_fs.storage_access import StorageAccess
 from datastack_fs.threads import map_in_threads
 from datastack_fs.translation import translate_built_in
 from datastack_fs.writing import Source, Upload
@@ -37,14 +32,10 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-T = TypeVar("T")
-
 DEADLINE: Final = 60.0
-SHORT_ANSWERS: Final = 3
-"""So often may a range come back short or long before the resource counts as corrupt."""
 
 
-class StorageConnector(ABC):
+class StorageConnector(StorageAccess):
     """A store of named binary resources, the same to use whatever is behind it.
 
     Connectors are safe to share between threads, pickle without sockets and go on working in forked, spawned and
@@ -298,7 +289,7 @@ class StorageConnector(ABC):
         self._check_writable("sweep", self.url)
         return self._retry("sweep", self.url, lambda: self._sweep(older_than))
 
-    def close(self) -> None:  # noqa: B027 (a store without connections has nothing to end)
+    def close(self) -> None:
         """Ends connections. The connector stays usable: it connects anew when it is asked for something."""
 
     def __enter__(self) -> Self:
@@ -383,80 +374,3 @@ class StorageConnector(ABC):
     def _read_one(self, wanted: str | ResourceInfo) -> bytes:
         info = wanted if isinstance(wanted, ResourceInfo) else self.get_info(wanted)
         return self.get_ranges(info.identifier, [(0, info.size)], info=info)[0]
-
-    def _fetch(self, info: ResourceInfo, ranges: Sequence[Range]) -> list[Content]:
-        """Every range in full, of that version; each is retried on its own, as long as any of them comes."""
-        deadline = Deadline(self.deadline)
-        found: dict[Range, Content] = {}
-        short = 0
-        while missing := [wanted for wanted in ranges if wanted not in found]:
-            failure: StorageUnavailableError | None = None
-            for wanted, answer in zip(missing, self._answers(info, missing), strict=True):
-                if isinstance(answer, Exception):
-                    error = self._translated(answer, "read", info.identifier)
-                    if not isinstance(error, StorageUnavailableError):
-                        raise error
-                    failure = error
-                elif len(answer) != wanted[1] - wanted[0]:
-                    short += 1
-                    reason = f"{len(answer):,} bytes came for the range {wanted[0]}-{wanted[1]}"
-                    if short >= SHORT_ANSWERS:
-                        raise DatasetFileCorruptError(self._sentence("read", info.identifier, reason))
-                    failure = StorageUnavailableError(self._sentence("read", info.identifier, reason))
-                else:
-                    found[wanted] = answer
-                    deadline.progress()
-            if failure is not None:
-                deadline.wait(failure)
-        return [found[wanted] for wanted in ranges]
-
-    def _answers(self, info: ResourceInfo, ranges: Sequence[Range]) -> Sequence[Content | Exception]:
-        try:
-            with collection_paused():
-                return self._read_ranges(info, ranges)
-        except Exception as error:  # noqa: BLE001 (the translating edge: the caller judges it)
-            return [error] * len(ranges)
-
-    def _retry(self, verb: str, identifier: str, call: Callable[[], T]) -> T:
-        deadline = Deadline(self.deadline)
-        while True:
-            try:
-                with self._translating(verb, identifier), collection_paused():
-                    return call()
-            except StorageUnavailableError as error:
-                deadline.wait(error)
-
-    @contextmanager
-    def _translating(self, verb: str, identifier: str, upload: Upload | None = None) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:
-            if upload is not None and upload.error is not None:
-                raise upload.error  # noqa: B904 (the source's own error belongs to the caller, as it is)
-            ours = self._translated(error, verb, identifier)
-            if ours is error:
-                raise
-            raise ours from error
-
-    def _translated(self, error: Exception, verb: str, identifier: str) -> Exception:
-        if isinstance(error, DatastackError):
-            return error
-        kind, reason = self._translate(error) or (DatastackError, "unexpected")
-        ours: DatastackError
-        if kind is ResourceNotFoundError:
-            ours = kind(f"{identifier} is not in {self.url}")
-        elif kind is ResourceExistsError:
-            ours = kind(f"{identifier} is in {self.url} already; overwrite=True replaces it")
-        elif kind is ResourceChangedError:
-            ours = self._changed(identifier)
-        else:
-            detail = redact(f"{type(error).__name__}: {error}".rstrip(": "))
-            ours = kind(self._sentence(verb, identifier, f"{reason} ({detail})"))
-        ours.__cause__ = error
-        return ours
-
-    def _changed(self, identifier: str) -> ResourceChangedError:
-        return ResourceChangedError(f"{identifier} in {self.url} was replaced or deleted since it was opened")
-
-    def _sentence(self, verb: str, identifier: str, reason: str) -> str:
-        return f"can't {verb} {identifier or 'resources'} in {self.url}: {reason}"

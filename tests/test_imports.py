@@ -31,7 +31,7 @@ FLOORS = [
         "translation",
     },
     {"resource", "resources_plan", "read_ahead", "reading", "writing", "index_cache"},
-    {"storage", "iterators"},
+    {"storage", "storage_access", "iterators"},
     {"connectors", "plugins"},
     {"registry", "retrieval", "preprocessing", "unpacking", "formats", "iterators.splits", "iterators.report"},
     {"config_file", "config_schema", "profiles", "config", "manifest", "lease", "factory"},
