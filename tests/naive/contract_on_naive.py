@@ -58,8 +58,6 @@ class CheckThenActStorageConnector(NaiveStorageConnector):
 
 
 class TestCheckThenActStorageConnector(StorageConnectorTests):
-    kills = 5
-
     @pytest.fixture
     def connector(self, tmp_path):
         return CheckThenActStorageConnector(tmp_path / "store")
