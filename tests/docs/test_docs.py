@@ -62,8 +62,8 @@ def test_the_connector_of_the_page_keeps_the_contract(tmp_path):
 
 def test_the_format_of_the_page_keeps_the_contract_and_is_found_by_its_entry_point(tmp_path):
     """The page's class as a module of somebody else's installed package, its tests as that project's own."""
-    code, tests = blocks("add-a-format", "python")
-    (tmp_path / "my_package.py").write_text(code)
+    *code, tests = blocks("add-a-format", "python")
+    (tmp_path / "my_package.py").write_text("\n".join(code))
     ((name, target),) = re.findall(r"^(\S+) = \"(.+)\"", *blocks("add-a-format", "toml"), re.MULTILINE)
     info = tmp_path / "my_package-1.0.dist-info"
     info.mkdir()
@@ -74,6 +74,15 @@ def test_the_format_of_the_page_keeps_the_contract_and_is_found_by_its_entry_poi
 
 FOUND_BY_OPEN_DATASET = """
 from datastack_fs import open_dataset
+
+class TestPlannedCIFAR10(TestCIFAR10):
+    @pytest.fixture
+    def iterator(self):
+        connector = connect("memory://cifar10")
+        connector.set_resource("test.cifar10", content)
+        planned = PlannedCIFAR10DatasetIterator(connector.get_resource("test.cifar10"))
+        assert planned.byte_ranges([1])[0].ranges == [(RECORD, 2 * RECORD)]
+        return planned
 
 def test_found_by_open_dataset():
     connect("memory://cifar10").set_resource("a/test.cifar10", content)
