@@ -7,11 +7,13 @@ import json
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from typing import IO, Any, Final
 from urllib.parse import quote, urlencode
 
 from datastack_fs.connectors.fsspec_ import run_on_loop
 from datastack_fs.connectors.gcs_errors import StatusError
+from datastack_fs.connectors.obstore_ranges import ObstoreRanges
 from datastack_fs.credentials import expand
 from datastack_fs.errors import ConfigError
 
@@ -84,6 +86,8 @@ class BucketAPI:
         self._stall = stall = min(LONGEST_STALL, max(deadline, 1.0) / STALLS_PER_DEADLINE)
         self._timeout = aiohttp.ClientTimeout(total=None, connect=stall, sock_connect=stall, sock_read=stall)
         self._fresh_until = 0.0
+        self._bucket = bucket
+        self.fast = ObstoreRanges(self._make_store, pin="version")
 
     def url(self, key: str | None = None, *, service: str = "", **parameters: str) -> str:
         """The address of an object, or of all of them; ``service`` is ``""``, ``"download/"`` or ``"upload/"``."""
@@ -141,8 +145,37 @@ class BucketAPI:
 
     def close(self) -> None:
         """Ends the connections."""
+        self.fast.close()
         if self._filesystem.session is not None:
             run_on_loop(self.loop, self._filesystem.session.close())
+
+    def _make_store(self) -> Any:
+        """A store of obstore's with the address and the credentials of this one."""
+        from obstore.store import GCSStore
+
+        is_anonymous = self._filesystem.credentials.credentials is None
+        stall = f"{self._stall} s"
+        return GCSStore(
+            self._bucket,
+            base_url=self._host.rstrip("/"),
+            skip_signature=is_anonymous,
+            credential_provider=None if is_anonymous else self._bearer,
+            client_options={
+                "allow_http": self._host.startswith("http:"),
+                "timeout": "1 day",
+                "connect_timeout": stall,
+                "read_timeout": stall,
+                "default_headers": {"Accept-Encoding": "gzip"},  # bytes as they are stored
+            },
+            retry_config={"max_retries": 0},
+        )
+
+    def _bearer(self) -> dict[str, Any]:
+        """The present access token; obstore asks again before it can have expired."""
+        credentials = self._filesystem.credentials
+        credentials.maybe_refresh()
+        expires = datetime.now(timezone.utc) + timedelta(seconds=2 * FRESH_SECONDS)
+        return {"token": credentials.credentials.token, "expires_at": expires}
 
     async def _exchange(
         self, method: str, url: str, headers: Mapping[str, str], data: _Pieces | None, accept: int

@@ -40,11 +40,11 @@ def is_installed() -> bool:
 
 
 class Piece(NamedTuple):
-    """A range of one version of an object, by its ETag; or all of whatever version there is, with the ETag None."""
+    """A range of one version of an object; or all of whatever version there is, with the version None."""
 
     path: str
     range: Range = (0, 0)
-    etag: str | None = None
+    version: str | None = None
 
     @property
     def size(self) -> int:
@@ -75,10 +75,12 @@ class ObstoreRanges:
 
     Args:
         make_store: makes obstore's store when it is first needed.
+        pin: what names a version: its ``"e_tag"``, or the ``"version"`` of a store that numbers them.
     """
 
-    def __init__(self, make_store: Callable[[], Any]) -> None:
+    def __init__(self, make_store: Callable[[], Any], *, pin: str = "e_tag") -> None:
         self._make_store = make_store
+        self._pin = pin
         self._store: Any = None
         self._pool: ThreadPoolExecutor | None = None
         self._failures = 0
@@ -89,11 +91,15 @@ class ObstoreRanges:
         """Whether it is worth asking."""
         return self._failures < MOST_FAILURES and is_installed()
 
+    def takes(self, pieces: Sequence[Piece]) -> bool:
+        """Whether ``read`` would ask for them: many, or large ones."""
+        is_much = len(pieces) >= _FEW_PIECES or sum(piece.size for piece in pieces) >= _FEW_BYTES
+        return is_much and self.is_usable
+
     def read(self, pieces: Sequence[Piece]) -> list[memoryview | None]:
         """The bytes of each piece; None for what another reader must look after."""
         answers: list[memoryview | None] = [None] * len(pieces)
-        is_little = len(pieces) < _FEW_PIECES and sum(piece.size for piece in pieces) < _FEW_BYTES
-        if is_little or not self.is_usable:
+        if not self.takes(pieces):
             return answers
         store, pool = self._open()
         waiting = iter(range(len(pieces)))
@@ -103,7 +109,7 @@ class ObstoreRanges:
             for number in waiting:
                 if stopped.is_set():
                     return
-                answers[number] = _read_one(store, pieces[number])
+                answers[number] = _read_one(store, pieces[number], self._pin)
                 if answers[number] is None:  # a store in trouble gets a pause
                     stopped.set()
 
@@ -114,8 +120,13 @@ class ObstoreRanges:
         except BaseException:
             stopped.set()
             raise
-        self._failures = self._failures + 1 if stopped.is_set() else 0
+        if not stopped.is_set():
+            self._failures = 0
         return answers
+
+    def note_failure(self) -> None:
+        """Another reader could read what this one could not."""
+        self._failures += 1
 
     def close(self) -> None:
         """Ends the threads; nobody waits for those that hang."""
@@ -132,18 +143,19 @@ class ObstoreRanges:
             return self._store, self._pool
 
 
-def _read_one(store: Any, piece: Piece) -> memoryview | None:
+def _read_one(store: Any, piece: Piece, pin: str) -> memoryview | None:
     import obstore
 
     try:
-        if piece.etag is not None and not piece.size:
+        if piece.version is not None and not piece.size:
             return memoryview(b"")
-        if piece.etag is None:
+        if piece.version is None:
             whole = obstore.get(store, piece.path)
             content = memoryview(whole.bytes())
             return content if len(content) == whole.meta["size"] else None
-        answer = obstore.get(store, piece.path, options={"range": piece.range, "if_match": piece.etag})
-        if tuple(answer.range) != piece.range or (answer.meta["e_tag"] or "").strip('"') != piece.etag.strip('"'):
+        option = "if_match" if pin == "e_tag" else pin
+        answer = obstore.get(store, piece.path, options={"range": piece.range, option: piece.version})
+        if tuple(answer.range) != piece.range or (answer.meta[pin] or "").strip('"') != piece.version.strip('"'):
             return None
         content = memoryview(answer.bytes())
         return content if len(content) == piece.size else None

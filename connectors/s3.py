@@ -11,14 +11,14 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from datastack_fs.connectors.fsspec_loop import gather_ranges
-from datastack_fs.connectors.obstore_ranges import Piece, wants_obstore
+from datastack_fs.connectors.obstore_ranges import ObstoreRanges, wants_obstore
+from datastack_fs.connectors.obstore_reading import ObstoreReading
 from datastack_fs.credentials import expand
 from datastack_fs.errors import ConfigError, DatastackError, MissingDependencyError, UnsupportedStorageError
 from datastack_fs.identifiers import RESERVED, is_identifier, key_prefix
 from datastack_fs.processes import PerProcess
-from datastack_fs.reading import RangePlan
-from datastack_fs.resource import Content, Range, ResourceInfo
-from datastack_fs.storage import DEADLINE, StorageConnector
+from datastack_fs.resource import Range, ResourceInfo
+from datastack_fs.storage import DEADLINE
 
 try:
     from botocore.exceptions import ClientError
@@ -44,7 +44,7 @@ _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 _PROBE = f"{RESERVED}-probe-"
 
 
-class S3StorageConnector(StorageConnector):
+class S3StorageConnector(ObstoreReading):
     """A bucket, or what is below a prefix in one, of Amazon S3 or a compatible store (MinIO, SeaweedFS, Ceph, R2).
 
     Without explicit arguments the SDK's own environment counts: ``AWS_ACCESS_KEY_ID``, ``AWS_PROFILE``,
@@ -75,6 +75,8 @@ class S3StorageConnector(StorageConnector):
         S3StorageConnector('s3://lab/datasets')
     """
 
+    other_engine = "s3fs"
+
     def __init__(
         self,
         bucket: str,
@@ -101,7 +103,7 @@ class S3StorageConnector(StorageConnector):
             raise ConfigError(f"{bucket!r} is no bucket's name; a store is s3://bucket or s3://bucket/prefix")
         if part_size < SMALLEST_PART:
             raise ConfigError(f"part_size is {part_size:,}, and S3 wants at least {SMALLEST_PART:,} bytes")
-        self._is_fast = wants_obstore(engine, "s3fs") and not bucket.endswith(DIRECTORY_BUCKET)
+        self._is_fast = wants_obstore(engine, self.other_engine) and not bucket.endswith(DIRECTORY_BUCKET)
         self._folder = key_prefix(prefix, KEY_BYTES)
         super().__init__(f"s3://{bucket}/{self._folder}".rstrip("/"), read_only=read_only, deadline=deadline)
         self._bucket = bucket
@@ -131,46 +133,10 @@ class S3StorageConnector(StorageConnector):
             client.check_bucket()
             raise FileNotFoundError(identifier) from error
 
-    def _read_ranges(self, info: ResourceInfo, ranges: Sequence[Range]) -> Sequence[Content | Exception]:
-        if not self._is_fast:
-            return self._read_by_s3fs(info, ranges)
-        key = self._key(info.identifier)
-        found = self._clients.get().fast.read([Piece(key, wanted, info.version) for wanted in ranges])
-        missing = [wanted for wanted, answer in zip(ranges, found, strict=True) if answer is None]
-        rest = iter(self._read_by_s3fs(info, missing) if missing else ())
-        return [next(rest) if answer is None else answer for answer in found]
+    def _fast(self) -> ObstoreRanges:
+        return self._clients.get().fast
 
-    def _read_whole(self, wanted: Sequence[str | ResourceInfo]) -> list[bytes]:
-        if not self._is_fast:
-            return super()._read_whole(wanted)
-        found = self._clients.get().fast.read([self._whole(each) for each in wanted])
-        rest = iter(super()._read_whole([each for each, answer in zip(wanted, found, strict=True) if answer is None]))
-        return [next(rest) if answer is None else bytes(answer) for answer in found]
-
-    def get_many_ranges(self, wanted: Sequence[tuple[ResourceInfo, Sequence[Range]]]) -> list[Sequence[Content]]:  # noqa: D102
-        plans = [RangePlan(ranges, gap=self.gap_bytes, part=self.part_bytes) for _, ranges in wanted]
-        pieces = [
-            Piece(self._key(info.identifier), request, info.version)
-            for (info, _), plan in zip(wanted, plans, strict=True)
-            for request in plan.requests
-        ]
-        if not self._is_fast or len(wanted) < 2:
-            return super().get_many_ranges(wanted)
-        found = iter(self._clients.get().fast.read(pieces))
-        answers = [[next(found) for _ in plan.requests] for plan in plans]
-        missing = [one for one, mine in zip(wanted, answers, strict=True) if None in mine]
-        rest = iter(super().get_many_ranges(missing))
-        return [
-            next(rest) if None in mine else plan.views([answer for answer in mine if answer is not None])
-            for plan, mine in zip(plans, answers, strict=True)
-        ]
-
-    def _whole(self, wanted: str | ResourceInfo) -> Piece:
-        if isinstance(wanted, str):
-            return Piece(self._key(wanted))
-        return Piece(self._key(wanted.identifier), (0, wanted.size), wanted.version)
-
-    def _read_by_s3fs(self, info: ResourceInfo, ranges: Sequence[Range]) -> Sequence[bytes | Exception]:
+    def _read_otherwise(self, info: ResourceInfo, ranges: Sequence[Range]) -> Sequence[bytes | Exception]:
         client = self._clients.get()
         key = self._key(info.identifier)
 

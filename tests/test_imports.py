@@ -42,7 +42,7 @@ FLOORS = [
 """From the ground up. A name stands for a module or for a package with all that is in it; the longest holds."""
 
 FAMILIES = {
-    "gcs": {"gcs", "fsspec"},
+    "gcs": {"gcs", "fsspec", "obstore"},
     "s3": {"s3", "fsspec", "obstore"},
     "gridfs": {"gridfs", "fsspec"},
 }

@@ -1,11 +1,11 @@
-"""Ranges of S3 through obstore: the same bytes, versions and errors as through s3fs, also after a fork."""
+"""Ranges through obstore: the same bytes, versions and errors as through s3fs and gcsfs, also after a fork."""
 
 import multiprocessing
 import pickle
 
 import pytest
 
-from datastack_fs.connectors import S3StorageConnector
+from datastack_fs.connectors import GCSStorageConnector, S3StorageConnector
 from datastack_fs.connectors.obstore_ranges import MOST_FAILURES
 from datastack_fs.errors import ConfigError, ResourceChangedError, StoragePermissionError
 from datastack_fs.testing import StorageReadingTests
@@ -135,6 +135,36 @@ def test_wrong_credentials_are_denied_without_the_secret(s3):
     ):
         stranger.get_ranges("a", SCATTERED, info=info)
     assert "wr0ng-s3cret" not in str(caught.value)
+
+
+def test_replaced_objects_do_not_count_against_obstore(s3):
+    connector, through, _ = s3
+    info = connector.set_resource("a", noise(2 * MIB))
+    assert through.engine == "obstore"
+    for _ in range(MOST_FAILURES + 1):
+        connector.set_resource("a", noise(2 * MIB, 1))
+        with pytest.raises(ResourceChangedError):
+            through.get_ranges("a", SCATTERED, info=info)
+    assert through.engine == "obstore"
+
+
+def test_gcs_is_read_through_obstore_by_generation(fake_gcs, monkeypatch):
+    fake_gcs.make_bucket(BUCKET)
+    folder, options = unique("fast"), fake_gcs.options()
+    with (
+        GCSStorageConnector(BUCKET, folder, **options) as connector,
+        GCSStorageConnector(BUCKET, folder, engine="gcsfs", **options) as other,
+    ):
+        info = connector.set_resource("a b#c%2e", noise(2 * MIB))
+        assert (connector.engine, other.engine) == ("obstore", "gcsfs")
+        assert other.get_ranges("a b#c%2e", SCATTERED, info=info) == parts_of(noise(2 * MIB))
+        with monkeypatch.context() as patch:
+            patch.setattr(connector, "_read_otherwise", None)
+            assert connector.get_ranges("a b#c%2e", SCATTERED, info=info) == parts_of(noise(2 * MIB))
+            assert connector.read_resources([info] * 4) == [noise(2 * MIB)] * 4
+        connector.set_resource("a b#c%2e", noise(2 * MIB, 1))
+        with pytest.raises(ResourceChangedError):
+            connector.get_ranges("a b#c%2e", SCATTERED, info=info)
 
 
 def test_an_unknown_engine_is_refused():
