@@ -191,6 +191,8 @@ def read_zip(file: BinaryIO, prefix: str, archive: ResourceInfo) -> Index:
     offsets = sorted({entry.header_offset for entry in entries})
     if offsets and not 0 <= offsets[0] <= offsets[-1] < directory:
         raise IndexingError("its directory names places outside of it")
+    if len(offsets) < len(entries):
+        raise IndexingError("members overlap: its directory names one place twice")
     ends = dict(zip(offsets, [*offsets[1:], directory], strict=False))  # of an empty zip, none
     members = (
         (

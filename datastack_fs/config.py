@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from datastack_fs import registry
+from datastack_fs import recognition, registry
 from datastack_fs.credentials import expand
 from datastack_fs.errors import ConfigError, ResourceNotFoundError, UnknownPluginError, UnsupportedStorageError
 from datastack_fs.plugins import check_options
@@ -131,18 +131,18 @@ def open_described(
     try:
         resource = _find(connector, identifier, format)
         if resource is None:
-            taken: frozenset[str] | None = registry.files_options()
+            taken: frozenset[str] | None = recognition.files_options()
             check_options(of_format, dict([_taker(target), (registry.FILES, taken)]))
             if describe is not None and "meta" in (taken or ()):
                 of_format = {"meta": describe(identifier), **of_format}
-            return registry.open_files(connector, identifier, **of_format)
+            return recognition.open_files(connector, identifier, **of_format)
         try:
-            name, iterator_class = registry.format_for(resource, format)
-            taken = registry.format_options(iterator_class)
+            name, iterator_class = recognition.format_for(resource, format)
+            taken = recognition.format_options(iterator_class)
             check_options(of_format, dict([_taker(target), (name, taken)]))
             if describe is not None and (taken is None or "meta" in taken):
                 of_format = {"meta": describe(identifier), **of_format}
-            return registry.open_format(resource, name, **of_format)
+            return recognition.open_format(resource, name, **of_format)
         except BaseException:
             resource.close()
             raise
@@ -253,7 +253,7 @@ def _of_connector(
 ) -> dict[str, Any]:
     _, known = _taker(target)
     if known is None:  # the store takes any option: the format's own are those that it spells out
-        spelled = registry.expected_options(identifier, format)
+        spelled = recognition.expected_options(identifier, format)
         return {name: value for name, value in options.items() if name not in spelled}
     return {name: value for name, value in options.items() if name in known}
 

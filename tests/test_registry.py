@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from datastack_fs import open_dataset, registry
+from datastack_fs import open_dataset, recognition, registry
 from datastack_fs.connectors import FileStorageConnector, MemoryStorageConnector
 from datastack_fs.credentials import EnvironmentText
 from datastack_fs.errors import (
@@ -169,7 +169,7 @@ def test_a_store_url_is_no_resource_url(url):
 def test_the_first_bytes_decide_the_format_then_the_ending(store, identifier, content, name):
     store.set_resource(identifier, content)
     with store.get_resource(identifier) as resource:
-        found, iterator_class = registry.format_for(resource)
+        found, iterator_class = recognition.format_for(resource)
         assert (found, resource.tell()) == (name, 0)
     assert iterator_class.__name__ == {"hdf5": "HDF5DatasetIterator", "npy": "NpyDatasetIterator"}[name]
 
@@ -180,7 +180,7 @@ def test_an_unknown_format_lists_the_known_ones(store):
         store.get_resource("birds.xyz") as resource,
         pytest.raises(UnknownPluginError, match=r"birds\.xyz: .*hdf5 \(\.h5 \.hdf5 \.hdf\), npy \(\.npy\)"),
     ):
-        registry.open_format(resource)
+        recognition.open_format(resource)
 
 
 def test_a_format_that_is_asked_for_by_a_wrong_name(store):
@@ -189,7 +189,7 @@ def test_a_format_that_is_asked_for_by_a_wrong_name(store):
         store.get_resource("birds.h5") as resource,
         pytest.raises(UnknownPluginError, match=r"no format 'hdf' \(did you mean 'hdf5'\?\)"),
     ):
-        registry.open_format(resource, "hdf")
+        recognition.open_format(resource, "hdf")
 
 
 # Third parties.
@@ -249,18 +249,18 @@ BIRD_FORMAT = """
 def test_a_third_party_adds_a_format(third_party, store, identifier):
     third_party("[datastack_fs.formats]\nbird = birdstore:BirdIterator\n", BIRD_FORMAT)
     store.set_resource(identifier, b"BIRD song")
-    iterator = registry.open_format(store.get_resource(identifier), loud=True)
+    iterator = recognition.open_format(store.get_resource(identifier), loud=True)
     assert iterator.loud
     assert iterator[0][0] == b"BIRD song"
     with pytest.raises(ConfigError, match="unknown option 'quiet'; bird takes loud"):
-        registry.open_format(store.get_resource(identifier), quiet=True)
+        recognition.open_format(store.get_resource(identifier), quiet=True)
 
 
 def test_a_broken_third_party_format_does_not_disturb_the_others(third_party, store):
     third_party("[datastack_fs.formats]\nbird = birdstore:NoSuchClass\n")
     store.set_resource("a.npy", NPY)
     with store.get_resource("a.npy") as resource, pytest.warns(UserWarning, match="the format is left out"):
-        assert registry.format_for(resource)[0] == "npy"
+        assert recognition.format_for(resource)[0] == "npy"
 
 
 @pytest.mark.parametrize("code", ["class NoSuchClass", "raise RuntimeError('built for another numpy')", "1 / 0"])
@@ -269,9 +269,9 @@ def test_a_third_party_format_whose_module_fails_is_left_out(third_party, store,
     store.set_resource("a.npy", NPY)
     with store.get_resource("a.npy") as resource:
         with pytest.warns(UserWarning, match="bird is promised .* of birdstore, which can't be loaded: .* left out"):
-            assert registry.format_for(resource)[0] == "npy"
+            assert recognition.format_for(resource)[0] == "npy"
         with pytest.raises(UnknownPluginError, match="the entry point of birdstore, which can't be loaded"):
-            registry.format_for(resource, "bird")
+            recognition.format_for(resource, "bird")
 
 
 @pytest.mark.parametrize("endings", ["'.BIRD'", "('.bird',)", "['.x', '.Bird']"])
@@ -279,10 +279,10 @@ def test_endings_of_a_third_party_may_be_one_and_in_any_case(third_party, store,
     third_party("[datastack_fs.formats]\nbird = birdstore:BirdIterator\n", BIRD_FORMAT.replace('(".bird",)', endings))
     for identifier in ("a.bird", "a.BIRD"):
         store.set_resource(identifier, b"song")
-        assert registry.open_format(store.get_resource(identifier))[0][0] == b"song"
+        assert recognition.open_format(store.get_resource(identifier))[0][0] == b"song"
     store.set_resource("a.d", b"song")
     with pytest.raises(UnknownPluginError, match=r"a\.d: .*bird \(.*\.bird\)"):
-        registry.open_format(store.get_resource("a.d"))
+        recognition.open_format(store.get_resource("a.d"))
 
 
 @pytest.mark.parametrize(
@@ -293,7 +293,7 @@ def test_a_third_party_format_with_marks_that_mean_nothing_is_left_out(third_par
     third_party("[datastack_fs.formats]\nbird = birdstore:BirdIterator\n", code)
     store.set_resource("a.npy", NPY)
     with store.get_resource("a.npy") as resource, pytest.warns(UserWarning, match="bird of birdstore has .* look like"):
-        assert registry.format_for(resource)[0] == "npy"
+        assert recognition.format_for(resource)[0] == "npy"
 
 
 def test_a_format_that_two_projects_claim_is_refused(third_party, store):
@@ -301,7 +301,7 @@ def test_a_format_that_two_projects_claim_is_refused(third_party, store):
     third_party("[datastack_fs.formats]\nbird = nest:BirdIterator\n", BIRD_FORMAT, name="nest")
     store.set_resource("a.bird", b"song")
     with pytest.raises(ConfigError, match="'bird' is claimed by"):
-        registry.open_format(store.get_resource("a.bird"))
+        recognition.open_format(store.get_resource("a.bird"))
 
 
 def test_a_third_party_format_is_found_by_open_dataset(third_party, store):

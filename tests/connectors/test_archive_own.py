@@ -559,6 +559,14 @@ def test_members_that_overlap():
         read_all(open_bytes(archive), "a")
 
 
+def test_members_that_are_the_same_bytes():
+    archive = zipped({"a": b"1", "b": b"1"})
+    connector = open_bytes(patched(archive, central(archive, b"b") + 42, "<I", 0))
+    for call in (lambda: read_all(connector, "a"), lambda: list(connector.list_resources())):
+        with pytest.raises(DatasetFileCorruptError, match="members overlap"):
+            call()
+
+
 def test_a_directory_that_points_elsewhere():
     archive = zipped({"a": b"1", "b": b"2"})
     for at in (5, len(archive) + 100, 2**32 - 2):
