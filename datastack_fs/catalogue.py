@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from datastack_fs import registry
-from datastack_fs.config import absolute_url, connector_options, open_described, open_resource
+from datastack_fs.config import connector_options, open_described, open_resource
 from datastack_fs.credentials import expand, redact
 from datastack_fs.errors import ConfigError, DatasetFileCorruptError, DatasetNotFoundError
 from datastack_fs.factory import FIRST_VERSION
+from datastack_fs.profile_choice import absolute_url
 from datastack_fs.profiles import Profile
 
 if TYPE_CHECKING:

@@ -43,7 +43,7 @@ FLOORS = [
         "iterators.splits",
         "iterators.report",
     },
-    {"config_file", "config_schema", "profiles", "config", "manifest", "lease", "factory"},
+    {"config_file", "config_schema", "profiles", "profile_choice", "config", "manifest", "lease", "factory"},
     {"catalogue", "catalogue_factory", "catalogue_file", "catalogue_schema"},
     {"datasets", "known_datasets", "repository"},
     {"cli", "testing"},

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from datastack_fs import config
+from datastack_fs import config, profile_choice
 from datastack_fs.credentials import redact
 from datastack_fs.errors import DatastackError
 from datastack_fs.factory import DatasetFactory
@@ -58,11 +58,11 @@ def _look(store: Store, factories: Mapping[str, type[DatasetFactory]], deadline:
 
 
 def _with_deadline(store: Store, deadline: float) -> dict[str, Any]:
-    profile = config.find_profile(store.storage)
+    profile = profile_choice.find_profile(store.storage)
     if "deadline" in {**profile.options, **store.options}:
         return dict(store.options)
     profile.check_environment(overridden=list(store.options))
-    url = config.absolute_url(profile)
+    url = profile_choice.absolute_url(profile)
     known = connector_options(url)
     takes = keywords(connector_class(url)) if known is None else known
     return {**({"deadline": deadline} if "deadline" in takes else {}), **store.options}

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from datastack_fs import config
+from datastack_fs import profile_choice
 from datastack_fs.cli.examples import command
 from datastack_fs.cli.options import json_option
 from datastack_fs.cli.output import print_json, print_table
@@ -34,7 +34,7 @@ def storages(as_json: bool) -> None:
 
 def default_storage(configuration: Configuration) -> str:
     """What is used when no store is named."""
-    return os.environ.get(config.STORAGE_VARIABLE) or configuration.default or config.DEFAULT_FOLDER
+    return os.environ.get(profile_choice.STORAGE_VARIABLE) or configuration.default or profile_choice.DEFAULT_FOLDER
 
 
 def _row(configuration: Configuration, name: str, is_default: bool) -> dict[str, Any]:

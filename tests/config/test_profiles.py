@@ -6,13 +6,13 @@ import pickle
 import pytest
 
 from datastack_fs import connect
-from datastack_fs.config import find_profile
 from datastack_fs.errors import (
     ConfigError,
     ReadOnlyStorageError,
     StoragePermissionError,
     UnknownPluginError,
 )
+from datastack_fs.profile_choice import find_profile
 
 
 def test_a_bare_word_that_is_no_profile_lists_the_profiles(here, write):
