@@ -36,6 +36,7 @@ def uploaded(url: str, made: Path, upload: Callable[[str, Any, Path], None], _: 
     """Uploads into an empty database, and reads back what is there: that is not timed."""
     db = gridfs_bare.database(url)
     with closing(db.client):
+        db.client.drop_database(db.name)
         db["fs.chunks"].create_index([("files_id", 1), ("n", 1)], unique=True)
         yield
         upload(url, db, made)

@@ -18,7 +18,7 @@ from datastack_fs.iterators.contents import element_type
 from datastack_fs.iterators.indices import IndexArray
 from datastack_fs.iterators.planning import ByteRanges, Plan
 from datastack_fs.processes import PerProcess
-from datastack_fs.resource import Range, ResourceInfo, ResourceOpener, StreamedResource
+from datastack_fs.resource import Content, Range, ResourceInfo, ResourceOpener, StreamedResource
 
 _LARGEST: Final = 1 << 62
 
@@ -128,22 +128,20 @@ class RowBatch:
     def __init__(self, array: StoredArray, indices: IndexArray) -> None:
         self._array = array
         wanted, self._places = np.unique(indices, return_inverse=True)
-        ends = np.flatnonzero(np.diff(wanted) != 1) + 1
-        self._runs = [(int(run[0]), int(run[-1]) + 1) for run in np.split(wanted, ends) if len(run)]
         self._count = len(wanted)
+        ends = np.flatnonzero(np.diff(wanted) != 1)
+        first, last = wanted[np.append(0, ends + 1)], wanted[np.append(ends, len(wanted) - 1)]
         offset, size = array._offset, array._row_bytes
-        self.ranges: list[Range] = [(offset + first * size, offset + stop * size) for first, stop in self._runs]
+        starts, stops = offset + first * size, offset + (last + 1) * size
+        self.ranges: list[Range] = list(zip(starts.tolist(), stops.tolist(), strict=True))
 
-    def rows(self, answers: Sequence[bytes]) -> npt.NDArray[Any]:
+    def rows(self, answers: Sequence[Content]) -> npt.NDArray[Any]:
         """The rows, in the order of the indices, as a new array."""
-        shape, dtype = self._array._shape[1:], self._array._dtype
-        rows = np.empty((self._count, *shape), dtype=dtype)
-        row = 0
-        for (first, stop), answer in zip(self._runs, answers, strict=True):
-            block: npt.NDArray[Any] = np.ndarray((stop - first, *shape), dtype, answer)
-            rows[row : row + len(block)] = block
-            row += len(block)
-        return rows[self._places]
+        # One call puts hundreds of small rows together; taking them in their order copies once more, and is as quick.
+        rows: npt.NDArray[Any] = np.ndarray(
+            (self._count, *self._array._shape[1:]), self._array._dtype, b"".join(answers)
+        )
+        return rows.take(self._places, axis=0)
 
 
 class LoadedArray(Column):

@@ -8,6 +8,8 @@ from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any, Final
 
+import numpy as np
+
 from datastack_fs.iterators.planning import Answers, ByteRanges, fetched
 
 BLOCK_BYTES: Final = 8 << 20
@@ -75,7 +77,7 @@ class KeptResources:
         blocks = self._blocks.get(request.resource)
         if blocks is None:
             return None
-        needed = sorted({number for wanted in request.ranges for number in _numbers(*wanted)})
+        needed = _blocks_of(request)
         with self._lock:
             missing = [number for number in needed if number not in blocks]
             futures: list[Future[Any]] = [Future() for _ in missing]
@@ -95,21 +97,30 @@ class KeptResources:
     def _cut(self, request: ByteRanges) -> Answers:
         """The bytes of each range out of the blocks, when all of them are there."""
         with self._lock:
-            futures = dict(self._blocks[request.resource])
-        contents: dict[int, memoryview] = {}
-
-        def part(number: int, start: int, stop: int) -> memoryview:
-            if number not in contents:
-                contents[number] = futures[number].result()
-            offset = number * BLOCK_BYTES
-            return contents[number][max(0, start - offset) : stop - offset]
-
+            promised = self._blocks[request.resource]
+            futures = {number: promised[number] for number in _blocks_of(request)}
+        contents: dict[int, memoryview] = {number: future.result() for number, future in futures.items()}
         found: list[Any] = []
         for start, stop in request.ranges:
-            parts = [part(number, start, stop) for number in _numbers(start, stop)]
-            found.append(parts[0] if len(parts) == 1 else b"".join(parts))
+            number = start // BLOCK_BYTES
+            offset = number * BLOCK_BYTES
+            if stop <= offset + BLOCK_BYTES:
+                found.append(contents[number][start - offset : stop - offset] if start < stop else b"")
+            else:
+                inner = range(number + 1, (stop - 1) // BLOCK_BYTES)
+                last = (stop - 1) // BLOCK_BYTES
+                parts = [contents[number][start - offset :], *(contents[each] for each in inner)]
+                found.append(b"".join([*parts, contents[last][: stop - last * BLOCK_BYTES]]))
         return found
 
 
-def _numbers(start: int, stop: int) -> range:
-    return range(start // BLOCK_BYTES, -(-stop // BLOCK_BYTES) if stop > start else start // BLOCK_BYTES)
+def _blocks_of(request: ByteRanges) -> list[int]:
+    """The numbers of the blocks that the ranges touch, in order."""
+    ranges = np.array(request.ranges, np.int64).reshape(-1, 2)
+    ranges = ranges[ranges[:, 0] < ranges[:, 1]]
+    first, last = ranges[:, 0] // BLOCK_BYTES, (ranges[:, 1] - 1) // BLOCK_BYTES
+    numbers = np.unique(np.concatenate([first, last]))
+    wide = np.flatnonzero(last - first > 1)  # blocks within them are touched, too
+    inner = [np.arange(first[each], last[each]) for each in wide.tolist()]
+    found: list[int] = np.unique(np.concatenate([numbers, *inner])).tolist()
+    return found
