@@ -6,7 +6,7 @@ import zlib
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from datastack_fs.connectors import FileStorageConnector, MemoryStorageConnector
@@ -104,8 +104,11 @@ def datasets(draw):
 
 
 def expected_of(content):
-    with h5py.File(io.BytesIO(content)) as file:
-        return file["x"][()]
+    try:
+        with h5py.File(io.BytesIO(content)) as file:
+            return file["x"][()]
+    except OSError:  # h5py's lzf can't undo what another filter made larger than a chunk
+        reject()
 
 
 def same(found, expected):
