@@ -243,7 +243,9 @@ def test_no_map_and_no_descriptor_stays(birds):
         with open("/proc/self/maps") as maps:
             return len(os.listdir("/proc/self/fd")), maps.read().count("birds.h5")
 
-    before = left()
+    descriptors, maps = left()
     for _ in range(50):
         assert HDF5DatasetIterator(connector.get_resource("birds.h5"))[5][0][0] == 15
-    assert left() == before
+    after = left()
+    assert after[0] <= descriptors, "there may be fewer: connections of earlier tests end in the background"
+    assert after[1] == maps
