@@ -116,7 +116,7 @@ def test_a_dataset_that_cannot_be_opened_leaves_no_file_open(dataset):
     for _ in range(5):
         with pytest.raises(ConfigError):
             open_dataset(dataset, colour="red")
-    assert len(os.listdir("/proc/self/fd")) == len(before)
+    assert len(os.listdir("/proc/self/fd")) <= len(before)
 
 
 def test_the_public_functions_are_these():
