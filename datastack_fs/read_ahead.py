@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +18,10 @@ _PARTS: Final = 2  # of a window, which is fetched by one call
 _FIRST: Final = 2
 _MOST: Final = 8
 """Windows in flight: so many at first, and at most 32 MiB in 16 requests, if whoever reads has to wait."""
+
+
+_LONG_WAIT: Final = 0.005
+"""Seconds: who waits less is not held up by a network."""
 
 
 class RangeSource(Protocol):
@@ -69,14 +74,16 @@ class ReadAhead:
         if not self._windows or position < self._windows[0].start:
             return 0
         window = self._windows[0]
-        if not window.parts.done() and self._depth < _MOST:
-            self._depth *= 2
         self._fill()
+        began = time.monotonic()
         try:
             parts = window.parts.result()
         except BaseException:
             self.stop()
             raise
+        if time.monotonic() - began > _LONG_WAIT and self._depth < _MOST:
+            self._depth *= 2
+            self._fill()
         number, offset = divmod(position - window.start, PART_BYTES)
         piece = parts[number][offset : offset + len(view)]
         view[: len(piece)] = piece
