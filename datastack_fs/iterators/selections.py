@@ -1,16 +1,72 @@
-"""Which samples of another iterator, and in which order: a range, or an array of indices as narrow as they allow."""
+"""Which samples of another iterator, and in which order: a range, a narrow array of indices, or a rule for them."""
 
 from __future__ import annotations
 
-from typing import Any, Final, TypeAlias
+import operator
+from abc import ABC, abstractmethod
+from typing import Any, Final, SupportsIndex, TypeAlias, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from datastack_fs.iterators.indices import IndexArray, Indices, as_array, checked
 
-Selection: TypeAlias = range | npt.NDArray[np.signedinteger[Any]]
+
+class Computed(ABC):
+    """Indices that are computed where they are asked for, and take no memory."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """How many there are."""
+
+    @abstractmethod
+    def _one(self, place: int) -> int:
+        """The index at a place, which is checked and not negative."""
+
+    @abstractmethod
+    def at(self, places: npt.NDArray[np.signedinteger[Any]]) -> IndexArray:
+        """The indices at many places, which must be places of it, as a new array."""
+
+    @overload
+    def __getitem__(self, place: SupportsIndex) -> int: ...
+    @overload
+    def __getitem__(self, place: slice) -> Computed: ...
+    def __getitem__(self, place: SupportsIndex | slice) -> int | Computed:
+        """The index at a place; a slice is computed where it is asked for, too."""
+        if isinstance(place, slice):
+            return Layered(self, range(len(self))[place])
+        number = operator.index(place)
+        return self._one(number if 0 <= number < len(self) else range(len(self))[number])
+
+
+Selection: TypeAlias = range | npt.NDArray[np.signedinteger[Any]] | Computed
 """Checked indices, none negative: a range takes no memory, an array four bytes an index below 2^31 samples."""
+
+
+class Layered(Computed):
+    """What one selection selects of another.
+
+    Examples:
+        >>> Layered(range(10, 20), range(9, -1, -3)).at(np.array([0, 1])).tolist()
+        [19, 16]
+    """
+
+    __slots__ = ("_inner", "_outer")
+
+    def __init__(self, outer: Selection, inner: Selection) -> None:
+        self._outer, self._inner = outer, inner
+
+    def __len__(self) -> int:
+        return len(self._inner)
+
+    def _one(self, place: int) -> int:
+        return int(self._outer[int(self._inner[place])])
+
+    def at(self, places: npt.NDArray[np.signedinteger[Any]]) -> IndexArray:  # noqa: D102
+        return looked_up(self._outer, looked_up(self._inner, places))
+
 
 _BLOCK: Final = 1 << 20  # numpy looks indices up as int64: a block at a time, the copy stays small
 
@@ -52,7 +108,12 @@ def composed(outer: Selection | None, inner: Selection) -> Selection:
         return inner
     if isinstance(inner, range):
         return _part(outer, inner)
-    dtype = narrowest(max(_ends(outer), default=0) + 1) if isinstance(outer, range) else outer.dtype
+    if isinstance(inner, Computed):
+        return Layered(outer, inner)
+    if isinstance(outer, Computed):
+        dtype = np.dtype(np.int64)
+    else:
+        dtype = narrowest(max(_ends(outer), default=0) + 1) if isinstance(outer, range) else outer.dtype
     found = inner if inner.dtype == dtype else np.empty(len(inner), dtype)
     for start in range(0, len(inner), _BLOCK):
         block = slice(start, start + _BLOCK)
@@ -71,6 +132,8 @@ def looked_up(selection: Selection, indices: npt.NDArray[np.signedinteger[Any]])
         # Of fewer than two, a slice's step may be any number, beyond 64 bits too.
         step, start = selection.step if len(selection) > 1 else 1, selection.start if len(selection) else 0
         found = indices * np.int64(step) + np.int64(start)
+    elif isinstance(selection, Computed):
+        return selection.at(indices)
     else:
         found = selection[indices]
     wide: IndexArray = found.astype(np.int64, copy=False)
@@ -79,7 +142,7 @@ def looked_up(selection: Selection, indices: npt.NDArray[np.signedinteger[Any]])
 
 def read_only(selection: Selection) -> Selection:
     """Returns the same selection, its array closed to writing: iterators share theirs."""
-    if not isinstance(selection, range):
+    if isinstance(selection, np.ndarray):
         selection.flags.writeable = False
     return selection
 
@@ -115,7 +178,7 @@ def _part(outer: Selection, inner: range) -> Selection:
         return range(0)
     # A range that runs down to 0 stops below it, where a slice would count from the end.
     part = slice(inner.start, inner.stop if inner.stop >= 0 else None, inner.step)
-    if isinstance(outer, range):
+    if not isinstance(outer, np.ndarray):
         return outer[part]
     found: npt.NDArray[np.signedinteger[Any]] = outer[part]
     return found if 2 * len(found) > len(outer) else found.copy()  # a small part must not keep all of it in memory
