@@ -93,12 +93,14 @@ if TYPE_CHECKING:
         StorageRetriever,
     )
     from datastack_fs.storage import StorageConnector
+    from datastack_fs.training import BatchPlan, ResumableBatchSampler, ResumableLoader
 
     __version__: str
 
 # What an import of everything gives: the names that load without any extra.
 __all__ = [
     "ArchiveStorageConnector",
+    "BatchPlan",
     "ColumnBatches",
     "CombinedDatasetIterator",
     "ConfigError",
@@ -134,6 +136,8 @@ __all__ = [
     "ResourceExistsError",
     "ResourceInfo",
     "ResourceNotFoundError",
+    "ResumableBatchSampler",
+    "ResumableLoader",
     "RetrievalError",
     "Retriever",
     "SampledDatasetIterator",
@@ -224,6 +228,7 @@ _MODULES = {
     "resource": ("ResourceInfo", "StreamedResource"),
     "retrieval": ("FileRetriever", "HTTPRetriever", "ResourceDefinition", "Retriever", "StorageRetriever"),
     "storage": ("StorageConnector",),
+    "training": ("BatchPlan", "ResumableBatchSampler", "ResumableLoader"),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -42,6 +42,7 @@ FLOORS = [
         "formats",
         "iterators.splits",
         "iterators.report",
+        "training",
     },
     {"config_file", "config_schema", "profiles", "profile_choice", "config", "manifest", "lease", "factory"},
     {"catalogue", "catalogue_factory", "catalogue_file", "catalogue_schema"},

@@ -24,6 +24,13 @@ class StoredPart:
     size: int | None = None
     checksum: str | None = None
 
+    def may_be(self, other: StoredPart) -> bool:
+        """Whether nothing that both stores know tells them apart; names do not count."""
+        same_algorithm = (self.checksum or "").partition(":")[0] == (other.checksum or "").partition(":")[0]
+        if self.checksum and other.checksum and same_algorithm:
+            return self.checksum == other.checksum
+        return self.size is None or other.size is None or self.size == other.size
+
     def __str__(self) -> str:
         known = self.checksum and self.checksum[:_SHOWN_DIGITS]
         size = "unknown size" if self.size is None else f"{self.size:,} bytes"
@@ -64,7 +71,7 @@ class Fingerprint:
             return False
         if len(self.resources) != len(other.resources):  # the same samples may lie in other files
             return True
-        return all(_may_be_same(*pair) for pair in zip(self.resources, other.resources, strict=True))
+        return all(one.may_be(another) for one, another in zip(self.resources, other.resources, strict=True))
 
     def __str__(self) -> str:
         parts = [f"{self.length:,} samples", f"targets {self.targets[:_SHOWN_DIGITS]}", *map(str, self.resources)]
@@ -126,10 +133,3 @@ def _joined(parts: Iterable[Any]) -> bytes:
 def _leaves(iterator: DatasetIterator[Any]) -> list[DatasetIterator[Any]]:
     below = iterator.underlying_iterators
     return [leaf for part in below for leaf in _leaves(part)] if below else [iterator]
-
-
-def _may_be_same(one: StoredPart, other: StoredPart) -> bool:
-    same_algorithm = (one.checksum or "").partition(":")[0] == (other.checksum or "").partition(":")[0]
-    if one.checksum and other.checksum and same_algorithm:
-        return one.checksum == other.checksum
-    return one.size is None or other.size is None or one.size == other.size

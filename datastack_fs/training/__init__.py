@@ -1,0 +1,19 @@
+"""Training on an iterator: which batch comes at which step of which rank, and how a killed job goes on with the next.
+
+Needs no framework: a batch sampler is what torch's DataLoader takes, and every other loop can ask the plan itself.
+"""
+
+from datastack_fs.training.batch_plan import BatchPlan, Order, ShuffledOrder, StoredOrder
+from datastack_fs.training.fingerprint import DataFingerprint
+from datastack_fs.training.loader import ResumableLoader
+from datastack_fs.training.sampler import ResumableBatchSampler
+
+__all__ = [
+    "BatchPlan",
+    "DataFingerprint",
+    "Order",
+    "ResumableBatchSampler",
+    "ResumableLoader",
+    "ShuffledOrder",
+    "StoredOrder",
+]

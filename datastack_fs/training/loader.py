@@ -1,0 +1,97 @@
+"""A loader that knows which batches have arrived, and so where a killed job is to go on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from datastack_fs.training.sampler import ResumableBatchSampler
+
+BatchT = TypeVar("BatchT")
+
+
+class ResumableLoader(Generic[BatchT]):
+    """Batches of a loader over a ``ResumableBatchSampler``, and the state after the one that is in use.
+
+    ``state_dict()`` within the loop counts the batch of this turn as done. Each pass is the next epoch; after
+    ``load_state_dict`` the first one begins with the very next batch, without reading those before it.
+
+    Args:
+        loader: torch's DataLoader, or whatever yields the batches of its ``batch_sampler`` (or ``sampler``) in order.
+
+    Examples:
+        >>> class Loader:
+        ...     def __init__(self, iterator, batch_sampler):
+        ...         self.iterator, self.batch_sampler = iterator, batch_sampler
+        ...     def __iter__(self):
+        ...         return map(self.iterator.take, self.batch_sampler)
+        >>> from datastack_fs.iterators import SequenceDatasetIterator
+        >>> numbers = SequenceDatasetIterator(np.arange(8))
+        >>> loader = ResumableLoader(Loader(numbers, ResumableBatchSampler(numbers, 3, seed=1)))
+        >>> samples, _, _ = next(iter(loader))
+        >>> samples.tolist(), loader.state_dict()["step"]
+        ([2, 4, 7], 1)
+    """
+
+    def __init__(self, loader: Iterable[BatchT]) -> None:
+        self._loader = loader
+        found = [getattr(loader, name, None) for name in ("batch_sampler", "sampler")]
+        samplers = [sampler for sampler in found if isinstance(sampler, ResumableBatchSampler)]
+        if not samplers:
+            raise TypeError(
+                f"{type(loader).__name__} has no ResumableBatchSampler: make it with batch_sampler=…, or with "
+                "sampler=… and batch_size=None over ColumnBatches(iterator)"
+            )
+        self.sampler = samplers[0]
+        self._epoch = self.sampler.epoch
+        self._done = self.sampler.first_step
+
+    def __len__(self) -> int:
+        """Batches of a whole epoch."""
+        return len(self.sampler)
+
+    def __iter__(self) -> Iterator[BatchT]:
+        """The batches of this epoch that are left; the next one's, if there are none."""
+        if self._done >= len(self.sampler):
+            self.sampler.set_epoch(self._epoch + 1)
+        self.sampler.restart()
+        self._epoch, self._done = self.sampler.epoch, self.sampler.first_step
+        for batch in self._loader:
+            self._done += 1
+            yield batch
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the batch in use."""
+        return self._epoch
+
+    @property
+    def step(self) -> int:
+        """Batches of the epoch that have arrived, the one in use among them."""
+        return self._done
+
+    @property
+    def mask(self) -> npt.NDArray[np.bool_]:
+        """Which samples of the batch in use count, and do not just fill it up."""
+        return self.sampler.mask(self._done - 1)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses the epoch of the next pass."""
+        self.sampler.set_epoch(epoch)
+        self._epoch, self._done = self.sampler.epoch, self.sampler.first_step
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state after the batch in use: a small dict of what JSON has, the same for all ranks."""
+        return self.sampler.state_after(self._done, self._epoch)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on after the last batch of a state, with whatever ranks and workers there are.
+
+        Raises:
+            ValueError: it is of other data, or of batches in another order; the message names what differs.
+        """
+        self.sampler.load_state_dict(state)
+        self._epoch, self._done = self.sampler.epoch, self.sampler.first_step
