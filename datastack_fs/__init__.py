@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from datastack_fs.factory import DatasetFactory
     from datastack_fs.formats.hdf5_writing import store_hdf5
     from datastack_fs.iterators import (
+        BlockShuffledDatasetIterator,
         ColumnBatches,
         CombinedDatasetIterator,
         DataFrameDatasetIterator,
@@ -93,7 +94,7 @@ if TYPE_CHECKING:
         StorageRetriever,
     )
     from datastack_fs.storage import StorageConnector
-    from datastack_fs.training import BatchPlan, ResumableBatchSampler, ResumableLoader
+    from datastack_fs.training import BatchPlan, ResumableBatchSampler, ResumableLoader, shuffle_quality
 
     __version__: str
 
@@ -101,6 +102,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ArchiveStorageConnector",
     "BatchPlan",
+    "BlockShuffledDatasetIterator",
     "ColumnBatches",
     "CombinedDatasetIterator",
     "ConfigError",
@@ -169,6 +171,7 @@ __all__ = [
     "report",
     "save_encoding",
     "save_split",
+    "shuffle_quality",
     "store_hdf5",
     "stratified_k_fold",
     "stratified_split",
@@ -191,6 +194,7 @@ _MODULES = {
     "factory": ("DatasetFactory",),
     "formats.hdf5_writing": ("store_hdf5",),
     "iterators": (
+        "BlockShuffledDatasetIterator",
         "ColumnBatches",
         "CombinedDatasetIterator",
         "DataFrameDatasetIterator",
@@ -228,7 +232,7 @@ _MODULES = {
     "resource": ("ResourceInfo", "StreamedResource"),
     "retrieval": ("FileRetriever", "HTTPRetriever", "ResourceDefinition", "Retriever", "StorageRetriever"),
     "storage": ("StorageConnector",),
-    "training": ("BatchPlan", "ResumableBatchSampler", "ResumableLoader"),
+    "training": ("BatchPlan", "ResumableBatchSampler", "ResumableLoader", "shuffle_quality"),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -22,6 +22,7 @@ from datastack_fs.formats.kept_index import IndexPlace
 from datastack_fs.formats.text_content import MAX_BYTES
 from datastack_fs.formats.text_rows import RunBytes, TextRows, ascending
 from datastack_fs.index_cache import IndexKey
+from datastack_fs.iterators.blocks import Blocks
 from datastack_fs.iterators.chunks import MAX_SAMPLES
 from datastack_fs.iterators.columnar import Names
 from datastack_fs.iterators.indices import IndexArray
@@ -177,6 +178,9 @@ class CSVDatasetIterator(TabularDatasetIterator):
             return columns if places is None else {name: column[places] for name, column in columns.items()}
 
         return plan.decoded_by(decode)
+
+    def _blocks(self) -> Blocks | None:
+        return self._rows.blocks
 
     def _is_planned(self) -> bool:
         return self._rows.is_remote

@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy.typing as npt
 
 from datastack_fs.formats.row_groups import RowGroups
+from datastack_fs.iterators.blocks import Blocks
 from datastack_fs.iterators.columnar import Names
 from datastack_fs.iterators.indices import IndexArray
 from datastack_fs.iterators.meta import DatasetMeta
@@ -77,6 +78,9 @@ class GroupedTableDatasetIterator(TabularDatasetIterator):
 
     def _plan_columns(self, names: Sequence[str], indices: IndexArray) -> Plan[Mapping[str, npt.NDArray[Any]]]:
         return self._groups.get().plan(names, indices) or super()._plan_columns(names, indices)
+
+    def _blocks(self) -> Blocks | None:
+        return self._groups.get().blocks
 
     def _is_planned(self) -> bool:
         return self._is_remote

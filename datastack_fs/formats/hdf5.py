@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy.typing as npt
 
 from datastack_fs.formats.hdf5_reader import HDF5Reader
+from datastack_fs.iterators.blocks import Blocks
 from datastack_fs.iterators.columnar import (
     ColumnarDatasetIterator,
     Names,
@@ -102,6 +103,7 @@ class HDF5DatasetIterator(ColumnarDatasetIterator):
         meta = meta.replace(class_names=meta.class_names or classes, feature_names=meta.feature_names or features)
         check_triple(meta)
         super().__init__(meta)
+        self._stored_together = reader.blocks(names_in(self._names[0]))
         self._words = contents_of(meta, self._names, reader.contents())
 
     def __len__(self) -> int:
@@ -120,6 +122,9 @@ class HDF5DatasetIterator(ColumnarDatasetIterator):
 
     def _is_planned(self) -> bool:
         return self._is_remote
+
+    def _blocks(self) -> Blocks | None:
+        return self._stored_together
 
     def _targets(self, indices: IndexArray) -> npt.NDArray[Any]:
         return labels_at(self._names[1], None, indices, self._readers.get().read)

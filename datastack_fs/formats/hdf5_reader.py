@@ -19,6 +19,7 @@ from datastack_fs.formats.hdf5_rows import HDF5Rows, SingleValue, copies
 from datastack_fs.formats.local import PinnedFile
 from datastack_fs.formats.named_arrays import usual_names
 from datastack_fs.formats.stored_array import StoredArray
+from datastack_fs.iterators.blocks import Blocks
 from datastack_fs.iterators.columnar import Names, names_in
 from datastack_fs.iterators.columns import ArrayColumn
 from datastack_fs.iterators.contents import element_type
@@ -112,6 +113,16 @@ class HDF5Reader:
     def _plan_by_hdf5(self, columns: Sequence[HDF5Rows], indices: IndexArray) -> Plan[list[npt.NDArray[Any]]]:
         plan: Plan[list[npt.NDArray[Any]]] = Plan.of((), lambda _: self._read_by_hdf5(columns, indices))
         return dataclasses.replace(plan, is_known=False)
+
+    def blocks(self, names: Sequence[str]) -> Blocks | None:
+        """Which rows are fetched together, by the largest of some columns: its chunks, or what lies unchunked."""
+        with self._lock, self._file.reading():
+            leaves = [self._dataset(name, member) for name in names for member in self._members(name)]
+            datasets = [dataset for dataset in leaves if dataset.shape]
+            largest = max(datasets, key=lambda dataset: dataset.size * dataset.dtype.itemsize)
+            if largest.chunks:
+                return Blocks.of_rows(len(largest), largest.chunks[0])
+            return Blocks.of_bytes(len(largest), largest.size * largest.dtype.itemsize // max(1, len(largest)))
 
     def contents(self) -> dict[str, str | None]:
         """What a value of each column is, in words; nothing of groups."""

@@ -22,6 +22,7 @@ from datastack_fs.formats.text_content import MAX_BYTES
 from datastack_fs.formats.text_rows import RunBytes, TextRows, ascending
 from datastack_fs.index_cache import IndexKey
 from datastack_fs.iterators.base import DatasetIterator
+from datastack_fs.iterators.blocks import Blocks
 from datastack_fs.iterators.chunks import MAX_SAMPLES
 from datastack_fs.iterators.columnar import Names, check_triple, constant, names_in
 from datastack_fs.iterators.indices import IndexArray
@@ -116,6 +117,9 @@ class JSONLinesDatasetIterator(DatasetIterator[tuple[Any, Any, Any]]):
         if plan is None:
             return super()._plan(indices)
         return plan.decoded_by(lambda runs: columns_of(self._samples_of(list(self._split(runs)), places)))
+
+    def _blocks(self) -> Blocks | None:
+        return self._rows.blocks
 
     def _is_planned(self) -> bool:
         return self._rows.is_remote

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 import numpy.typing as npt
 
 from datastack_fs.errors import DatasetFileCorruptError, DatasetNotFoundError
+from datastack_fs.iterators.blocks import Blocks
 from datastack_fs.iterators.columnar import (
     ColumnarDatasetIterator,
     Names,
@@ -88,6 +89,10 @@ class NamedArraysDatasetIterator(ColumnarDatasetIterator):
 
     def _is_planned(self) -> bool:
         return any(column.is_planned() for column in self._columns.values())
+
+    def _blocks(self) -> Blocks | None:
+        found = [self._columns[name].blocks() for name in names_in(self._names[0])]
+        return next((blocks for blocks in found if blocks is not None), None)
 
     def _targets(self, indices: IndexArray) -> npt.NDArray[Any]:
         return labels_at(self._names[1], None, indices, self._read_arrays)

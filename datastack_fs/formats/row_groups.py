@@ -16,6 +16,7 @@ import pyarrow as pa
 from datastack_fs.formats.arrow_columns import numpy_column
 from datastack_fs.formats.arrow_rows import pickable, pickable_type, picked, placed
 from datastack_fs.formats.group_cache import GroupCache, Piece
+from datastack_fs.iterators.blocks import Blocks
 from datastack_fs.iterators.indices import IndexArray
 from datastack_fs.iterators.planning import Answers, ByteRanges, Plan
 from datastack_fs.resource import Content, Range, ResourceInfo, ResourceOpener
@@ -78,6 +79,12 @@ class RowGroups(ABC):
 
     def __len__(self) -> int:
         return int(self._stops[-1]) if len(self._stops) else 0
+
+    @property
+    def blocks(self) -> Blocks:
+        """Which rows are fetched together: the groups."""
+        starts = np.unique(np.append(np.int64(0), self._stops[:-1]))
+        return Blocks(starts[starts < len(self)], len(self))
 
     @property
     @abstractmethod

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from datastack_fs.errors import DatasetFileCorruptError
 from datastack_fs.formats.local import PinnedFile
+from datastack_fs.iterators.blocks import Blocks
 from datastack_fs.iterators.columns import Column, own, rows_at
 from datastack_fs.iterators.contents import element_type
 from datastack_fs.iterators.indices import IndexArray
@@ -107,6 +108,10 @@ class StoredArray(Column):
     def is_planned(self) -> bool:
         """Whether the bytes are far away."""
         return not self._is_local and self._row_bytes > 0
+
+    def blocks(self) -> Blocks | None:
+        """About a megabyte of rows each, wherever the array lies."""
+        return Blocks.of_bytes(len(self), self._row_bytes)
 
     def _decoded(self, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """What is handed out for rows as they are stored."""

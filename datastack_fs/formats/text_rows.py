@@ -14,6 +14,7 @@ from datastack_fs.formats.kept_index import KEPT_FROM, IndexPlace, kept_index
 from datastack_fs.formats.record_scan import RecordScanner
 from datastack_fs.formats.row_index import GROUP, RowIndex, Run
 from datastack_fs.formats.text_content import MAX_BYTES, UnpackedText, text_content
+from datastack_fs.iterators.blocks import BLOCK_BYTES, Blocks
 from datastack_fs.iterators.indices import IndexArray
 from datastack_fs.iterators.planning import Answers, Plan
 from datastack_fs.resource import StreamedResource
@@ -106,6 +107,13 @@ class TextRows:
         if sum(run.end - run.start for run in runs) > PLANNED_BYTES:
             return None
         return self._content.plan([run.range for run in runs]).decoded_by(lambda answers: _paired(runs, answers))
+
+    @property
+    def blocks(self) -> Blocks:
+        """Which rows are fetched together: those of about a megabyte of the text."""
+        megabytes = self.index.anchors // BLOCK_BYTES
+        starts = np.append(0, np.flatnonzero(np.diff(megabytes)) + 1) * GROUP
+        return Blocks(starts[starts < len(self)], len(self))
 
     def row_at(self, place: int) -> int:
         """The row that a byte belongs to."""

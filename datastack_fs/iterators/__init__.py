@@ -4,6 +4,7 @@ Iterators know nothing of storage. Views and shuffles move integers; leaves move
 """
 
 from datastack_fs.iterators.base import DatasetIterator
+from datastack_fs.iterators.block_shuffled import BlockShuffledDatasetIterator
 from datastack_fs.iterators.column_batches import ColumnBatches
 from datastack_fs.iterators.columnar import ColumnarDatasetIterator
 from datastack_fs.iterators.combined import CombinedDatasetIterator
@@ -23,6 +24,7 @@ from datastack_fs.iterators.view import DatasetIteratorView
 from datastack_fs.iterators.zipped import ZippedDatasetIterator
 
 __all__ = [
+    "BlockShuffledDatasetIterator",
     "ColumnBatches",
     "ColumnarDatasetIterator",
     "CombinedDatasetIterator",

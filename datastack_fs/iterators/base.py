@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, SupportsIndex, overload
 import numpy as np
 import numpy.typing as npt
 
+from datastack_fs.iterators.blocks import Blocks
 from datastack_fs.iterators.chunks import read_in_chunks
 from datastack_fs.iterators.contents import one_line
 from datastack_fs.iterators.indices import IndexArray, Indices, as_index, as_indices
@@ -100,6 +101,10 @@ class DatasetIterator(Stacking[SampleT_co], ABC):
     def _is_planned(self) -> bool:
         """Whether ``_plan`` has something to fetch: if not, ``_take`` is called without one."""
         return False
+
+    def _blocks(self) -> Blocks | None:
+        """Which samples are fetched and unpacked together, the same in every store; None if each is by itself."""
+        return None
 
     def _targets(self, indices: IndexArray) -> npt.NDArray[Any]:
         """Reads labels; indices as for ``_samples``, but there may be none.

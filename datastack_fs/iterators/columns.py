@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datastack_fs.iterators.base import DatasetIterator
+from datastack_fs.iterators.blocks import Blocks
 from datastack_fs.iterators.columnar import constant
 from datastack_fs.iterators.contents import described, element_type
 from datastack_fs.iterators.indices import IndexArray
@@ -62,6 +63,10 @@ class Column(ABC):
     def is_planned(self) -> bool:
         """Whether ``plan`` has something to fetch."""
         return False
+
+    def blocks(self) -> Blocks | None:
+        """Which values are fetched together; None if each is by itself."""
+        return None
 
     def contents(self) -> str | None:
         """What a value is, in words, where that is known without reading one."""
@@ -222,6 +227,10 @@ class PartedColumn(Column):
         """Whether any part has something to fetch."""
         return any(part.is_planned() for part in self._parts.values())
 
+    def blocks(self) -> Blocks | None:
+        """Those of the first part that has any."""
+        return next((found for part in self._parts.values() if (found := part.blocks()) is not None), None)
+
     def _joined(self, parts: dict[Any, Any]) -> Any:
         return tuple(parts.values()) if self._kind is tuple else parts
 
@@ -266,6 +275,9 @@ class ColumnsDatasetIterator(DatasetIterator[SampleT_co]):
 
     def _is_planned(self) -> bool:
         return self._is_plain() and any(column.is_planned() for column in self._columns)
+
+    def _blocks(self) -> Blocks | None:
+        return self._columns[self.meta.sample_pos].blocks() if self._is_plain() else None
 
     def _is_columnar(self) -> bool:
         plain = self._is_plain() and self._make_sample is tuple

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datastack_fs.iterators.base import DatasetIterator, check_iterator
+from datastack_fs.iterators.blocks import Blocks
 from datastack_fs.iterators.gathered import GatheredColumns
 from datastack_fs.iterators.indices import IndexArray
 from datastack_fs.iterators.joined import PartOfBatch, joined_columns
@@ -90,6 +91,15 @@ class CombinedDatasetIterator(DatasetIterator[SampleT_co]):
 
     def _is_planned(self) -> bool:
         return any(part._is_planned() for part in self._parts)
+
+    def _blocks(self) -> Blocks | None:
+        blocks = [part._blocks() for part in self._parts]
+        known = [each for each in blocks if each is not None]
+        if not known:
+            return None
+        rows = max(1, sum(each.length for each in known) // max(1, sum(map(len, known))))  # for what has none
+        pairs = zip(self._parts, blocks, strict=True)
+        return Blocks.joined([each or Blocks.of_rows(len(part), rows) for part, each in pairs])
 
     def _targets(self, indices: IndexArray) -> npt.NDArray[Any]:
         return self._gathered(lambda part, local: part._targets(local), indices)

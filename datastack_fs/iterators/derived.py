@@ -7,6 +7,7 @@ from typing import Any
 import numpy.typing as npt
 
 from datastack_fs.iterators.base import DatasetIterator, check_iterator
+from datastack_fs.iterators.blocks import Blocks
 from datastack_fs.iterators.indices import IndexArray
 from datastack_fs.iterators.meta import DatasetMeta
 from datastack_fs.iterators.planning import Plan
@@ -44,6 +45,9 @@ class DerivedDatasetIterator(DatasetIterator[SampleT_co]):
 
     def _is_planned(self) -> bool:
         return self._source._is_planned()
+
+    def _blocks(self) -> Blocks | None:
+        return self._source._blocks()
 
     def _targets(self, indices: IndexArray) -> npt.NDArray[Any]:
         return self._source._targets(indices)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy.typing as npt
 
 from datastack_fs.iterators.base import DatasetIterator, check_iterator
+from datastack_fs.iterators.blocks import Blocks
 from datastack_fs.iterators.chunks import read_in_chunks
 from datastack_fs.iterators.indices import IndexArray
 from datastack_fs.iterators.meta import DatasetMeta
@@ -60,6 +61,10 @@ class IndexMapDatasetIterator(DatasetIterator[SampleT_co]):
 
     def _is_planned(self) -> bool:
         return self._source._is_planned()
+
+    def _blocks(self) -> Blocks | None:
+        blocks = self._source._blocks()
+        return None if blocks is None else blocks.selected(self._indices)
 
     def _is_columnar(self) -> bool:
         return self._is_plain() and self._source._is_columnar()

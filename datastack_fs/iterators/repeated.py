@@ -8,6 +8,7 @@ from typing import Any, SupportsIndex
 import numpy.typing as npt
 
 from datastack_fs.iterators.base import DatasetIterator
+from datastack_fs.iterators.blocks import Blocks
 from datastack_fs.iterators.derived import DerivedDatasetIterator
 from datastack_fs.iterators.indices import IndexArray
 from datastack_fs.iterators.planning import Plan
@@ -47,6 +48,10 @@ class RepeatedDatasetIterator(DerivedDatasetIterator[SampleT_co]):
 
     def _is_planned(self) -> bool:
         return self._source._is_planned()
+
+    def _blocks(self) -> Blocks | None:
+        blocks = self._source._blocks()
+        return None if blocks is None else Blocks.joined([blocks] * self._times)
 
     def _targets(self, indices: IndexArray) -> npt.NDArray[Any]:
         return self._source._targets(indices % max(1, len(self._source)))

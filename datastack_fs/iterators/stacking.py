@@ -11,6 +11,7 @@ from datastack_fs.iterators.indices import Indices
 
 if TYPE_CHECKING:
     from datastack_fs.iterators.base import DatasetIterator
+    from datastack_fs.iterators.block_shuffled import BlockShuffledDatasetIterator
     from datastack_fs.iterators.combined import CombinedDatasetIterator
     from datastack_fs.iterators.encoded import FeatureEncodedDatasetIterator, Transformer
     from datastack_fs.iterators.encoders import Encoder
@@ -60,6 +61,20 @@ class Stacking(Generic[SampleT_co]):
         from datastack_fs.iterators.shuffled import ShuffledDatasetIterator
 
         return ShuffledDatasetIterator(self._iterator(), seed, epoch)
+
+    def shuffle_blocks(
+        self, seed: int, epoch: int = 0, *, window: SupportsIndex = 64
+    ) -> BlockShuffledDatasetIterator[SampleT_co]:
+        """All samples in an order that uses up what is fetched together: blocks at random, mixed in windows of some.
+
+        Examples:
+            >>> from datastack_fs.iterators import SequenceDatasetIterator
+            >>> len(SequenceDatasetIterator(["a", "b", "c", "d"]).shuffle_blocks(seed=1, window=8))
+            4
+        """
+        from datastack_fs.iterators.block_shuffled import BlockShuffledDatasetIterator
+
+        return BlockShuffledDatasetIterator(self._iterator(), seed, epoch, window=window)
 
     def sample(
         self,

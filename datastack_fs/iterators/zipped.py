@@ -8,6 +8,7 @@ from typing import Any
 import numpy.typing as npt
 
 from datastack_fs.iterators.base import DatasetIterator, check_iterator
+from datastack_fs.iterators.blocks import Blocks
 from datastack_fs.iterators.indices import IndexArray
 from datastack_fs.iterators.meta import DatasetMeta
 from datastack_fs.iterators.planning import Plan, joint
@@ -83,6 +84,10 @@ class ZippedDatasetIterator(DatasetIterator[tuple[Any, Any, Any]]):
 
     def _is_planned(self) -> bool:
         return any(part._is_planned() for part in self._parts)
+
+    def _blocks(self) -> Blocks | None:
+        """Those of the first part that has any: samples can keep near each other in one way only."""
+        return next((blocks for part in self._parts if (blocks := part._blocks()) is not None), None)
 
     def _side_by_side(self, batches: Mapping[int, tuple[Any, ...]]) -> tuple[Any, ...]:
         """The columns of a batch made of those of each part, by its identity."""

@@ -3,17 +3,21 @@
 Needs no framework: a batch sampler is what torch's DataLoader takes, and every other loop can ask the plan itself.
 """
 
-from datastack_fs.training.batch_plan import BatchPlan, Order, ShuffledOrder, StoredOrder
+from datastack_fs.training.batch_plan import BatchPlan, BlockOrder, Order, ShuffledOrder, StoredOrder
 from datastack_fs.training.fingerprint import DataFingerprint
 from datastack_fs.training.loader import ResumableLoader
 from datastack_fs.training.sampler import ResumableBatchSampler
+from datastack_fs.training.shuffle_quality import ShuffleQuality, shuffle_quality
 
 __all__ = [
     "BatchPlan",
+    "BlockOrder",
     "DataFingerprint",
     "Order",
     "ResumableBatchSampler",
     "ResumableLoader",
+    "ShuffleQuality",
     "ShuffledOrder",
     "StoredOrder",
+    "shuffle_quality",
 ]

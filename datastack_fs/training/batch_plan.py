@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import operator
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Literal, Protocol, SupportsIndex, TypeAlias, get_args
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, SupportsIndex, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from datastack_fs.iterators.blocks import Blocks
 from datastack_fs.iterators.indices import IndexArray
 from datastack_fs.iterators.keyed import order_of
 from datastack_fs.iterators.orders import natural
 from datastack_fs.iterators.selections import Selection, looked_up
+from datastack_fs.iterators.windowed import WindowedOrder
 
 Last: TypeAlias = Literal["drop", "pad"]
 """What becomes of samples that fill no batch: left out, or filled up with others, which ``BatchPlan.mask`` tells."""
@@ -47,7 +48,7 @@ class ShuffledOrder:
         return {"order": "shuffled", "seed": self.seed}
 
     def at_epoch(self, epoch: int) -> Selection:  # noqa: D102
-        return _order_of(self.length, self.seed, epoch)
+        return order_of(self.length, self.seed, epoch)
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,27 @@ class StoredOrder:
 
     def at_epoch(self, epoch: int) -> Selection:  # noqa: D102
         return range(self.length)
+
+
+@dataclass(frozen=True)
+class BlockOrder:
+    """Another order of blocks in each epoch, the samples of some mixed, as ``iterator.shuffle_blocks`` has it.
+
+    Examples:
+        >>> BlockOrder(Blocks.of_rows(6, 2), seed=1, window=2).at_epoch(0).at(np.arange(6)).tolist()
+        [4, 5, 0, 1, 3, 2]
+    """
+
+    blocks: Blocks
+    seed: int
+    window: int
+
+    @property
+    def identity(self) -> dict[str, int | str]:  # noqa: D102
+        return {"order": "blocks", "seed": self.seed, "window": self.window, "blocks": len(self.blocks)}
+
+    def at_epoch(self, epoch: int) -> Selection:  # noqa: D102
+        return WindowedOrder(self.blocks, self.seed, epoch, self.window)
 
 
 @dataclass(frozen=True)
@@ -92,6 +114,7 @@ class BatchPlan:
     batch_size: int
     world_size: int = 1
     last: Last = "drop"
+    _kept: dict[int, Selection] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.last not in get_args(Last):
@@ -123,7 +146,7 @@ class BatchPlan:
             IndexError: there is no such step or rank.
         """
         places = self._places(step, rank)
-        return looked_up(self.order.at_epoch(operator.index(epoch)), places % self.length)
+        return looked_up(self._order_in(operator.index(epoch)), places % self.length)
 
     def mask(self, step: SupportsIndex, rank: SupportsIndex = 0) -> npt.NDArray[np.bool_]:
         """Which samples of a rank's share count: not those that fill the last batch up.
@@ -141,7 +164,14 @@ class BatchPlan:
         first = at * self.batch_size + who * self.share
         return np.arange(first, first + self.share, dtype=np.int64)
 
+    def _order_in(self, epoch: int) -> Selection:
+        """The order of an epoch; that of the last one asked for is kept."""
+        order = self._kept.get(epoch)
+        if order is None:
+            order = self.order.at_epoch(epoch)
+            self._kept.clear()
+            self._kept[epoch] = order
+        return order
 
-@lru_cache(maxsize=4)
-def _order_of(length: int, seed: int, epoch: int) -> Selection:
-    return order_of(length, seed, epoch)
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_kept": {}}

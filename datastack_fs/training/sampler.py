@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from datastack_fs.iterators.base import DatasetIterator
 from datastack_fs.iterators.orders import natural
-from datastack_fs.training.batch_plan import BatchPlan, Last, Order, ShuffledOrder, StoredOrder
+from datastack_fs.training.batch_plan import BatchPlan, BlockOrder, Last, Order, ShuffledOrder, StoredOrder
 from datastack_fs.training.fingerprint import DataFingerprint
 
 _VERSION: Final = 1
@@ -31,6 +31,7 @@ class ResumableBatchSampler:
         seed: decides the order.
         shuffle: True for another order in each epoch; False for that in which samples stand, which asks for no seed; or
             an order of your own.
+        window: shuffle by blocks, so many of them mixed, as ``iterator.shuffle_blocks`` does.
         rank: which of the ranks; by default that of ``torch.distributed``, else of ``$RANK``, else 0.
         world_size: how many ranks there are; like ``rank``.
         last: what becomes of samples that fill no batch: ``"drop"``, or ``"pad"`` with others, which ``mask`` tells.
@@ -54,6 +55,7 @@ class ResumableBatchSampler:
         *,
         seed: SupportsIndex | None = None,
         shuffle: bool | Order = True,
+        window: SupportsIndex | None = None,
         rank: SupportsIndex | None = None,
         world_size: SupportsIndex | None = None,
         last: Last = "drop",
@@ -61,7 +63,7 @@ class ResumableBatchSampler:
         found_rank, found_size = _distributed()
         self._iterator = iterator
         length = len(iterator)
-        order = _order(length, shuffle, seed)
+        order = _order(iterator, shuffle, seed, window)
         size = natural("world_size", found_size if world_size is None else world_size)
         self.plan = BatchPlan(order, length, natural("batch_size", batch_size), size, last)
         self.rank = natural("rank", found_rank if rank is None else rank)
@@ -169,14 +171,19 @@ class DrawnBatches(Iterator[list[int]]):
         self._epoch, self._step = self._sampler.epoch, self._sampler.first_step
 
 
-def _order(length: int, shuffle: bool | Order, seed: SupportsIndex | None) -> Order:
+def _order(
+    iterator: DatasetIterator[Any], shuffle: bool | Order, seed: SupportsIndex | None, window: SupportsIndex | None
+) -> Order:
     if not isinstance(shuffle, bool):
         return shuffle
     if not shuffle:
-        return StoredOrder(length)
+        return StoredOrder(len(iterator))
     if seed is None:
         raise TypeError("a shuffled order needs seed=…, given explicitly; shuffle=False keeps that of the samples")
-    return ShuffledOrder(length, natural("seed", seed))
+    blocks = None if window is None else iterator._blocks()
+    if blocks is None or window is None:
+        return ShuffledOrder(len(iterator), natural("seed", seed))
+    return BlockOrder(blocks, natural("seed", seed), natural("window", window))
 
 
 def _distributed() -> tuple[int, int]:
