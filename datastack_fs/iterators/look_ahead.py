@@ -61,18 +61,18 @@ class _LookAhead:
         self._iterator = iterator
         self._batches = iter(batches)
         self._count = len(batches)
-        self._prefetch, self._left = prefetch, max_bytes
+        self._prefetch, self._left = prefetch, max_bytes - max_bytes // 2
         self._process = os.getpid()
         self._pool = ThreadPoolExecutor(prefetch, "datastack-ahead")
         self._under_way: deque[tuple[Plan[tuple[Any, ...]], int, Future[Any]]] = deque()
-        self._kept = KeptResources()
+        self._kept = KeptResources(max_bytes // 2)
         self._next: Plan[tuple[Any, ...]] | None = None
         self._largest = 0  # of the batches so far, in memory
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         self._plan_next()
-        if self._next is not None:  # half of the memory stays for batches
-            self._left -= self._kept.choose(self._next.requests, self._count, self._left // 2)
+        if self._next is not None:
+            self._kept.choose(self._next.requests, self._count)
         self._fill()
         while self._under_way:
             plan, size, future = self._under_way.popleft()

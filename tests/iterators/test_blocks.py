@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from datastack_fs.formats import hdf5_decoded
 from datastack_fs.formats.csv_ import CSVDatasetIterator
 from datastack_fs.formats.hdf5 import HDF5DatasetIterator
 from datastack_fs.formats.npy import NpyDatasetIterator
@@ -147,6 +148,22 @@ def stored_hdf5(store, rows, chunk):
         written.create_dataset("images", data=noise, chunks=(chunk, 512), compression="gzip")
     store.set_resource("a.h5", file.getvalue())
     return HDF5DatasetIterator(store.get_resource("a.h5"), sample="images")
+
+
+def test_each_chunk_is_fetched_once_an_epoch(store, monkeypatch):
+    """Of a file that is too large to be kept; an exact shuffle fetches most chunks for each batch anew."""
+    monkeypatch.setattr(hdf5_decoded, "_RECENT_BYTES", 0)  # more than this file
+    iterator = stored_hdf5(store, rows=16_000, chunk=16)
+    size = store.get_info("a.h5").size
+
+    def fetched(order):
+        store.requests.clear()
+        for _ in order.batches(64, prefetch=2, max_bytes=1 << 20):
+            pass
+        return store.fetched / size
+
+    assert fetched(iterator.shuffle_blocks(seed=1, window=64)) <= 1.1
+    assert fetched(iterator.shuffle(seed=1)) > 2
 
 
 def test_quality_grows_with_the_window():
