@@ -28,6 +28,9 @@ _WORTH_THREADS: Final = 512 << 10
 _RECENT_BYTES: Final = 16 << 20
 """Of chunks as they are stored: rows that are read one by one lie in the chunk that was fetched for the last one."""
 
+_NEAR_CHUNKS: Final = 16
+"""Most chunks of a batch that are kept for the next one: to keep one is to copy it, and few of a wide batch return."""
+
 
 class DecodedRows:
     """Rows of a dataset whose chunks hold the bytes of numpy arrays, behind filters that are undone here.
@@ -48,6 +51,8 @@ class DecodedRows:
         self._chunk_rows = int(dataset.chunks[0])
         self._recent = RecentPieces(_RECENT_BYTES)
         self._fill = None if index.places is None else dataset.fillvalue
+        # Then the bytes of a row stand together in the file, as they do in memory.
+        self._has_plain_rows = not filters.is_packed and self._chunk_shape[1:] == self._row_shape
 
     def plan(self, connector: ResourceOpener, info: ResourceInfo, indices: IndexArray) -> Plan[npt.NDArray[Any]]:
         """The chunks of some rows, each once, and the rows of them in the order of the indices."""
@@ -71,7 +76,7 @@ class _Batch:
     """The chunks of a batch of rows."""
 
     def __init__(self, column: DecodedRows, indices: IndexArray, recent: RecentPieces | None) -> None:
-        self._column, self._recent = column, recent
+        self._column = column
         numbers = indices // column._chunk_rows
         # Rows of one chunk stand together in this order.
         self._order = np.argsort(numbers, kind="stable")
@@ -80,8 +85,9 @@ class _Batch:
         self._bounds = [*first.tolist(), len(indices)]
         self._beside, chunks = chunks_of(steps, column._index)
         self._chunks = chunks.ravel()
+        self._recent = recent if len(self._chunks) <= _NEAR_CHUNKS else None
         there = self._chunks[self._chunks != NOWHERE].tolist()
-        found = {} if recent is None else {chunk: recent.get(chunk) for chunk in there}
+        found = {} if self._recent is None else {chunk: self._recent.get(chunk) for chunk in there}
         self._contents: dict[int, Any] = {chunk: content for chunk, content in found.items() if content is not None}
         self._missing = np.array([chunk for chunk in there if chunk not in self._contents], np.int64)
         self.ranges: list[Range] = ranges_of(self._missing, column._index)
@@ -89,11 +95,13 @@ class _Batch:
     def rows(self, answers: Sequence[Any]) -> npt.NDArray[Any]:
         """The rows, once the bytes of the chunks are there."""
         column = self._column
-        rows = np.empty((len(self._order), *column._row_shape), column._dtype)
         for chunk, content in zip(self._missing.tolist(), answers, strict=True):
             self._contents[chunk] = content
             if self._recent is not None:
                 self._recent.keep(chunk, content)
+        if column._has_plain_rows and len(self._contents) == len(self._chunks):
+            return self._gathered()
+        rows = np.empty((len(self._order), *column._row_shape), column._dtype)
 
         def place(number: int) -> None:
             self._place(rows, number, self._contents.get(int(self._chunks[number])))
@@ -102,6 +110,19 @@ class _Batch:
         is_work = column._filters.is_packed and unpacked >= _WORTH_THREADS
         map_in_threads(place, range(len(self._chunks)), (os.cpu_count() or 1) if is_work else 1)
         return rows
+
+    def _gathered(self) -> npt.NDArray[Any]:
+        """The rows where each is a piece of a chunk: put together by one call, however many chunks they are of."""
+        column = self._column
+        row_bytes = column._filters.chunk_bytes // column._chunk_rows
+        chunks = [self._undone(chunk, self._contents[chunk]) for chunk in self._chunks.tolist()]
+        steps = np.repeat(np.arange(len(chunks)), np.diff(self._bounds)).tolist()
+        starts = (self._local * row_bytes).tolist()
+        pieces = [chunks[step][start : start + row_bytes] for step, start in zip(steps, starts, strict=True)]
+        together: npt.NDArray[Any] = np.ndarray((len(pieces), *column._row_shape), column._dtype, b"".join(pieces))
+        places = np.empty(len(pieces), np.int64)
+        places[self._order] = np.arange(len(pieces))
+        return together.take(places, axis=0)
 
     def _place(self, rows: npt.NDArray[Any], number: int, content: Any) -> None:
         """Puts the rows of one chunk where they belong."""
@@ -129,15 +150,19 @@ class _Batch:
         rows[target] = chunk[picked]
 
     def _decoded(self, chunk: int, content: Any) -> npt.NDArray[Any]:
+        undone = self._undone(chunk, content)
+        found: npt.NDArray[Any] = np.frombuffer(undone, self._column._dtype).reshape(self._column._chunk_shape)
+        return found
+
+    def _undone(self, chunk: int, content: Any) -> Any:
+        """The bytes of a chunk, as they were before its filters."""
         column = self._column
         mask = 0 if column._index.masks is None else int(column._index.masks[chunk])
         try:
-            undone = column._filters.undone(content, mask)
+            return column._filters.undone(content, mask)
         except ChunkError as error:
             at = int(column._index.starts[chunk])
             raise DatasetFileCorruptError(f"{column._what}: the chunk at byte {at:,} is damaged: {error}") from error
-        found: npt.NDArray[Any] = np.frombuffer(undone, column._dtype).reshape(column._chunk_shape)
-        return found
 
 
 def decoded_rows(dataset: h5py.Dataset, what: str, file_bytes: int, find_index: IndexFinder) -> DecodedRows | None:

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 
+import h5py
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from datastack_fs.connectors import S3StorageConnector
 from datastack_fs.errors import ResourceChangedError, StorageUnavailableError
+from datastack_fs.formats.hdf5 import HDF5DatasetIterator
 from datastack_fs.formats.npy import NpyDatasetIterator
 from datastack_fs.iterators import SequenceDatasetIterator
 from datastack_fs.iterators.kept_resources import BLOCK_BYTES
@@ -180,6 +182,30 @@ def test_a_cut_connection_is_mended_within_the_batch(s3):
         iterator.take(indices[start : start + 20])[0].tolist() for start in range(0, len(indices), 20)
     ]
     assert proxy.fired["rst"] == 3
+
+
+@pytest.mark.parametrize(("chunk", "most"), [(None, 1.25), (4, 1.1)], ids=["npy", "hdf5"])
+def test_shuffled_batches_fetch_little_but_what_they_need(s3, chunk, most):
+    """Counted on the wire; of HDF5 whole chunks, each once, though several batches want it."""
+    connector, shaky, proxy = s3
+    rows = np.random.default_rng(1).integers(0, 256, (800, 16 << 10), dtype=np.uint8)
+    if chunk is None:
+        stored(connector, "a.npy", rows)
+        iterator = NpyDatasetIterator(shaky.get_resource("a.npy"))
+    else:
+        file = io.BytesIO()
+        with h5py.File(file, "w") as written:
+            written.create_dataset("rows", data=rows, chunks=(chunk, rows.shape[1]))
+        connector.set_resource("a.h5", file.getvalue())
+        iterator = HDF5DatasetIterator(shaky.get_resource("a.h5"), sample="rows")
+    iterator.take([0])  # what opening reads is not counted
+    indices = np.random.default_rng(2).permutation(len(rows))[:80]
+    before = proxy.bytes_down
+    found = [samples for samples, _, _ in iterator.batches(20, indices)]
+    np.testing.assert_array_equal(np.concatenate(found), rows[indices])
+    needed = len(np.unique(indices // (chunk or 1))) * (chunk or 1) * rows.shape[1]
+    assert needed < rows.nbytes / 2
+    assert proxy.bytes_down - before <= most * needed
 
 
 def test_a_dead_server_ends_the_loop_within_the_deadline(s3):
