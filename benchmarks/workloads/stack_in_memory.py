@@ -51,9 +51,10 @@ def cases(setting: Setting) -> Iterator[Case]:
         case.peer("Hugging Face datasets, select", partial(by_datasets, tables), 4)
         yield case
     case = Case("sample by sample, 10 arrays", unit="sample", units=min(SINGLES, len(data.order)))
-    case.limit("images[i], labels[i]", partial(one_by_one_numpy, data))
+    case.limit("images[i].copy(), labels[i]", partial(one_by_one_numpy, data, copy=True))
     case.ours("iterator[i]", partial(one_by_one, library_stack(data, PARTS)), 3.0)
-    case.peer("torch Subset and ConcatDataset", partial(one_by_one_torch, data))
+    case.peer("images[i], labels[i]: views, which read no image", partial(one_by_one_numpy, data, copy=False))
+    case.peer("torch Subset and ConcatDataset: views", partial(one_by_one_torch, data))
     yield case
 
 
@@ -158,12 +159,15 @@ def by_datasets(stack: Callable[[], Any], count: int) -> Run:
     return _digests([(batch["x"].astype(np.uint8), batch["y"]) for batch in found])
 
 
-def one_by_one_numpy(data: Data, count: int) -> Run:
-    """Two indices a sample."""
+def one_by_one_numpy(data: Data, count: int, *, copy: bool) -> Run:
+    """Two indices a sample; a copy of the image is what a caller may change."""
     order = data.order[:count].tolist()
     images, labels = data.images, data.labels
     yield
-    read = [(images[row], labels[row]) for row in order]
+    if copy:
+        read = [(images[row].copy(), labels[row]) for row in order]
+    else:
+        read = [(images[row], labels[row]) for row in order]
     yield
     return _digests(read)
 

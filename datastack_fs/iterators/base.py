@@ -148,10 +148,13 @@ class DatasetIterator(Stacking[SampleT_co], ABC):
     def __getitem__(self, index: slice) -> DatasetIteratorView[SampleT_co]: ...
     def __getitem__(self, index: SupportsIndex | slice) -> SampleT_co | DatasetIteratorView[SampleT_co]:
         """The sample at an index, negative ones from the end; a slice gives a view and reads nothing."""
-        if isinstance(index, slice):
-            return self.view(range(len(self))[index])
+        length = len(self)
+        if type(index) is not int or not 0 <= index < length:  # as_index for all would cost a step down a stack
+            if isinstance(index, slice):
+                return self.view(range(length)[index])
+            index = as_index(index, length)
         try:
-            return self._sample(as_index(index, len(self)))
+            return self._sample(index)
         except StopIteration as error:
             raise _leaked(self, error) from error
 

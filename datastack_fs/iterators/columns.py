@@ -87,6 +87,7 @@ class ArrayColumn(Column):
     def __init__(self, array: npt.NDArray[Any]) -> None:
         self._array = np.asarray(array)  # of a memory map, whose rows would be memory maps, too
         self._holds_values = array.ndim == 1 and not array.dtype.hasobject and array.dtype.kind != "V"
+        self._holds_rows = array.ndim > 1
         self.row_type = array.dtype, array.shape[1:]
 
     def __len__(self) -> int:
@@ -94,8 +95,10 @@ class ArrayColumn(Column):
 
     def value(self, index: int) -> Any:
         """A copy of one row."""
-        row = self._array[index]
-        return row if self._holds_values else own(row)
+        value = self._array[index]
+        if self._holds_values:
+            return value
+        return value.copy() if self._holds_rows else own(value)
 
     def values(self, indices: IndexArray) -> Sequence[Any]:
         """Rows of one new block: a single gather, not one copy for each."""
@@ -254,7 +257,10 @@ class ColumnsDatasetIterator(DatasetIterator[SampleT_co]):
         return self._length
 
     def _sample(self, index: int) -> SampleT_co:
-        sample: SampleT_co = self._make_sample([column.value(index) for column in self._columns])
+        values = []
+        for column in self._columns:  # before Python 3.12 a comprehension costs as much as two of these calls
+            values.append(column.value(index))
+        sample: SampleT_co = self._make_sample(values)
         return sample
 
     def _samples(self, indices: IndexArray) -> list[SampleT_co]:

@@ -29,8 +29,6 @@ def as_index(index: SupportsIndex, length: int) -> int:
         >>> as_index(-1, length=3)
         2
     """
-    if type(index) is int and 0 <= index < length:  # the usual case, at a third of the time
-        return index
     if isinstance(index, (bool, np.bool_)):
         raise TypeError(f"index {index}: a bool is no index; for a mask use .view(mask)")
     try:
