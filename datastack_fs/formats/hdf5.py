@@ -94,6 +94,7 @@ class HDF5DatasetIterator(ColumnarDatasetIterator):
         self._readers = PerProcess(partial(HDF5Reader, resource.connector, resource.info, names))
         reader = self._readers.get()
         self._names, self._length, self._is_remote = reader.names, reader.length, reader.is_remote
+        self._wanted = tuple(dict.fromkeys(name for each in self._names for name in names_in(each)))
         if meta is None:
             meta = DatasetMeta(resource.identifier, PurePosixPath(resource.identifier).stem)
         features, classes = (
@@ -113,11 +114,10 @@ class HDF5DatasetIterator(ColumnarDatasetIterator):
         return self._words  # kept: in another process the file may not be open yet
 
     def _take(self, indices: IndexArray) -> tuple[Any, ...]:
-        return self._plan(indices).read()
+        return triple(self.meta, self._names, self._readers.get().read(self._wanted, indices), len(indices))
 
     def _plan(self, indices: IndexArray) -> Plan[tuple[Any, ...]]:
-        names = list(dict.fromkeys(name for each in self._names for name in names_in(each)))
-        rows = self._readers.get().plan(names, indices)
+        rows = self._readers.get().plan(self._wanted, indices)
         return rows.then(lambda columns: triple(self.meta, self._names, columns, len(indices)))
 
     def _is_planned(self) -> bool:

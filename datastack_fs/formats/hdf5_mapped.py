@@ -42,33 +42,37 @@ class MappedRows:
         self._row_shape = (*dataset.shape[1:], *inner)
         self._chunk_rows, self._part_shape = chunk[0], (*chunk[1:], *inner)
         self._part_bytes = math.prod(self._part_shape) * self._dtype.itemsize
-        self._addresses, self._fill = addresses, fill
-        self._is_whole = bool(addresses.min() != NOWHERE)
+        self._fill = fill
+        columns = addresses.reshape(len(addresses), -1).T  # of the grid of chunks
+        self._missing = columns == NOWHERE if bool(columns.min() == NOWHERE) else None
+        # Row i of a chunk lies at its offset + i rows, i counted from the first row of all.
+        steps = np.arange(len(addresses)) * (self._chunk_rows * self._part_bytes)
+        self._offsets = np.subtract(columns, steps, order="C")
+        self._corners = list(itertools.product(*map(range, addresses.shape[1:])))
         # The bytes of the file at every address: what is gathered is copied as bytes, aligned or not.
         places = file.size - self._part_bytes + 1
         self._parts = file.array((places,), np.dtype((np.void, self._part_bytes)), strides=(1,))
 
     def read(self, indices: IndexArray) -> npt.NDArray[Any]:
         """The rows at checked indices, in any order, as a new array."""
-        if self._addresses[0].size == 1 and self._part_shape == self._row_shape:
-            return self._part(indices, (0,) * (self._addresses.ndim - 1))
+        if len(self._corners) == 1 and self._part_shape == self._row_shape:
+            return self._part(indices, 0)
         rows = np.empty((len(indices), *self._row_shape), self._dtype)
-        for place in itertools.product(*map(range, self._addresses.shape[1:])):
+        for number, place in enumerate(self._corners):
             steps = zip(place, self._part_shape, strict=False)
-            corner = (slice(None), *(slice(number * size, (number + 1) * size) for number, size in steps))
+            corner = (slice(None), *(slice(step * size, (step + 1) * size) for step, size in steps))
             window = rows[corner]
             # The last chunk of an axis may reach beyond the end.
-            window[...] = self._part(indices, place)[tuple(slice(size) for size in window.shape)]
+            window[...] = self._part(indices, number)[tuple(slice(size) for size in window.shape)]
         return rows
 
-    def _part(self, indices: IndexArray, place: tuple[int, ...]) -> npt.NDArray[Any]:
+    def _part(self, indices: IndexArray, number: int) -> npt.NDArray[Any]:
         """What the chunks of one column of the grid hold of the rows."""
-        numbers: Any = (indices // self._chunk_rows, *place)
-        starts = self._addresses[numbers]
-        addresses = starts + indices % self._chunk_rows * self._part_bytes
-        if self._is_whole:
+        chunks = indices // self._chunk_rows
+        addresses = self._offsets[number].take(chunks) + indices * self._part_bytes
+        if self._missing is None:
             return self._gathered(addresses)
-        missing = starts == NOWHERE
+        missing = self._missing[number].take(chunks)
         parts = self._gathered(np.where(missing, 0, addresses))
         parts[missing] = self._fill
         return parts

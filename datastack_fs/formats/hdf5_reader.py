@@ -64,6 +64,7 @@ class HDF5Reader:
             self._datasets = self._find(list(dict.fromkeys(name for each in self.names for name in names_in(each))))
         self.length = self._common_length(names_in(sample))
         self._columns: dict[tuple[str, str | None], _Column] = {}
+        self._mapped: dict[tuple[str, ...], Mapping[str, MappedRows] | None] = {}
 
     @property
     def is_remote(self) -> bool:
@@ -72,16 +73,17 @@ class HDF5Reader:
 
     def read(self, names: Sequence[str], indices: IndexArray) -> dict[str, Any]:
         """Rows of some of the columns, as new arrays; a group's are a mapping. There may be no index, and no name."""
-        return self.plan(names, indices).read()
+        key = tuple(names)
+        if key not in self._mapped:
+            self._mapped[key] = self._all_mapped(key)
+        mapped = self._mapped[key]
+        if mapped is None:
+            return self.plan(names, indices).read()
+        return {name: column.read(indices) for name, column in mapped.items()}
 
     def plan(self, names: Sequence[str], indices: IndexArray) -> Plan[dict[str, Any]]:
         """What is to be fetched for ``read``, and what it gives."""
-        leaves = [(name, member) for name in names for member in self._members(name)]
-        if any(leaf not in self._columns for leaf in leaves):
-            with self._lock, self._file.reading():
-                for leaf in leaves:
-                    self._open(leaf)
-        columns = {leaf: self._columns[leaf] for leaf in leaves}
+        columns = self._opened(names)
         by_hdf5 = {leaf: column for leaf, column in columns.items() if isinstance(column, HDF5Rows)}
         plans = [self._plan(column, indices) for leaf, column in columns.items() if leaf not in by_hdf5]
         if by_hdf5:
@@ -99,6 +101,20 @@ class HDF5Reader:
             }
 
         return joint(plans, named)
+
+    def _opened(self, names: Sequence[str]) -> dict[tuple[str, str | None], _Column]:
+        leaves = [(name, member) for name in names for member in self._members(name)]
+        if any(leaf not in self._columns for leaf in leaves):
+            with self._lock, self._file.reading():
+                for leaf in leaves:
+                    self._open(leaf)
+        return {leaf: self._columns[leaf] for leaf in leaves}
+
+    def _all_mapped(self, names: Sequence[str]) -> dict[str, MappedRows] | None:
+        """The columns, if they are read without a plan, which takes as long as the rows of a small batch."""
+        opened = self._opened(names)
+        found = {name: column for (name, _), column in opened.items() if isinstance(column, MappedRows)}
+        return found if all((name, None) in opened for name in names) and len(found) == len(opened) else None
 
     def _plan(self, column: _Column, indices: IndexArray) -> Plan[Any]:
         if isinstance(column, DecodedRows):

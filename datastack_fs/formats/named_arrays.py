@@ -81,7 +81,7 @@ class NamedArraysDatasetIterator(ColumnarDatasetIterator):
         return self._length
 
     def _take(self, indices: IndexArray) -> tuple[Any, ...]:
-        return self._plan(indices).read()
+        return triple(self.meta, self._names, self._read_arrays(list(self._columns), indices), len(indices))
 
     def _plan(self, indices: IndexArray) -> Plan[tuple[Any, ...]]:
         arrays = self._plan_arrays(list(self._columns), indices)
@@ -104,7 +104,9 @@ class NamedArraysDatasetIterator(ColumnarDatasetIterator):
         return contents_of(self.meta, self._names, {name: array.contents() for name, array in self._columns.items()})
 
     def _read_arrays(self, names: Sequence[str], indices: IndexArray) -> dict[str, Any]:
-        return self._plan_arrays(names, indices).read()
+        if self._is_planned():
+            return self._plan_arrays(names, indices).read()
+        return {name: self._columns[name].column(indices) for name in names}
 
     def _plan_arrays(self, names: Sequence[str], indices: IndexArray) -> Plan[dict[str, Any]]:
         plans = [self._columns[name].plan(indices) for name in names]

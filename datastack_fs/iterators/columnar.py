@@ -63,18 +63,16 @@ def names_in(names: Names | None) -> tuple[str, ...]:
     return found
 
 
-def arranged(names: Names | None, columns: Mapping[str, Any], otherwise: npt.NDArray[Any]) -> Any:
-    """The column of one position: as the names say, or ``otherwise`` where there are none.
+def arranged(names: Names, columns: Mapping[str, Any]) -> Any:
+    """The column of one position, as the names say.
 
     Examples:
         >>> columns = {"a": np.array([1, 2]), "b": np.array([3, 4])}
-        >>> arranged({"x": "b"}, columns, np.zeros(2))
+        >>> arranged({"x": "b"}, columns)
         {'x': array([3, 4])}
-        >>> arranged(["a", "b"], columns, np.zeros(2))
+        >>> arranged(["a", "b"], columns)
         (array([1, 2]), array([3, 4]))
     """
-    if names is None:
-        return otherwise
     if isinstance(names, str):
         return columns[names]
     if isinstance(names, Mapping):
@@ -97,7 +95,7 @@ def labels_at(
     """
     if names is None:
         return constant(otherwise, len(indices))
-    column = arranged(names, read(list(dict.fromkeys(names_in(names))), indices), np.empty(0))
+    column = arranged(names, read(list(dict.fromkeys(names_in(names))), indices))
     return column if isinstance(column, np.ndarray) else label_array(rows_of(column))
 
 
@@ -105,12 +103,11 @@ def triple(
     meta: DatasetMeta, names: Sequence[Names | None], columns: Mapping[str, Any], length: int
 ) -> tuple[Any, Any, Any]:
     """Columns of sample, target and tag by their names, each at its position; a target or tag without is constant."""
-    sample, target, tag = names
-    parts = {
-        meta.sample_pos: arranged(sample, columns, constant(None, length)),
-        meta.target_pos: arranged(target, columns, constant(None, length)),
-        meta.tag_pos: arranged(tag, columns, constant(meta.tag, length)),
-    }
+    values = [
+        constant(otherwise, length) if each is None else arranged(each, columns)
+        for each, otherwise in zip(names, (None, None, meta.tag), strict=True)
+    ]
+    parts = dict(zip(meta.positions, values, strict=True))
     return parts[0], parts[1], parts[2]
 
 
