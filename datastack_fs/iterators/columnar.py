@@ -103,11 +103,9 @@ def triple(
     meta: DatasetMeta, names: Sequence[Names | None], columns: Mapping[str, Any], length: int
 ) -> tuple[Any, Any, Any]:
     """Columns of sample, target and tag by their names, each at its position; a target or tag without is constant."""
-    values = [
-        constant(otherwise, length) if each is None else arranged(each, columns)
-        for each, otherwise in zip(names, (None, None, meta.tag), strict=True)
-    ]
-    parts = dict(zip(meta.positions, values, strict=True))
+    parts: dict[int, Any] = {}
+    for position, each, otherwise in zip(meta.positions, names, (None, None, meta.tag), strict=True):
+        parts[position] = constant(otherwise, length) if each is None else arranged(each, columns)
     return parts[0], parts[1], parts[2]
 
 

@@ -58,6 +58,9 @@ def as_indices(indices: Indices, length: int) -> IndexArray:
     """
     if isinstance(indices, range) and indices.step == 1 and 0 <= indices.start <= indices.stop <= length:
         return np.arange(indices.start, indices.stop)  # the batches of an epoch
+    usual = type(indices) is np.ndarray and indices.dtype == np.int64 and indices.ndim == 1 and len(indices) > 0
+    if usual and int(np.asarray(indices).view(np.uint64).max()) < length:  # read as unsigned, negative ones are large
+        return np.array(indices)
     return checked(indices, as_array(indices), length, np.dtype(np.int64))
 
 
