@@ -88,7 +88,7 @@ class PinnedFile:
             ResourceChangedError: the file was changed in place.
         """
         # Before: touching a page that a truncation took away would kill the process. After: the bytes may be new.
-        if self.buffer.size() != self.size:  # of the file as it is now; at a third of the time of ``check``
+        if self.buffer.size() != self._state[2]:  # of the file as it is now; at a third of the time of ``check``
             self.check()
         rows = rows_at(array, indices)
         self.check()

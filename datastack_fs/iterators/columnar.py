@@ -146,6 +146,7 @@ def constant(value: Any, length: int) -> npt.NDArray[Any]:
         >>> constant("train", 2)
         array(['train', 'train'], dtype=object)
     """
-    column = np.empty(length, dtype=object)
-    column.fill(value)
+    column = np.empty(length, dtype=object)  # holds None
+    if value is not None:
+        column.fill(value)
     return column

@@ -59,7 +59,8 @@ def as_indices(indices: Indices, length: int) -> IndexArray:
     if isinstance(indices, range) and indices.step == 1 and 0 <= indices.start <= indices.stop <= length:
         return np.arange(indices.start, indices.stop)  # the batches of an epoch
     usual = type(indices) is np.ndarray and indices.dtype == np.int64 and indices.ndim == 1 and len(indices) > 0
-    if usual and int(np.asarray(indices).view(np.uint64).max()) < length:  # read as unsigned, negative ones are large
+    # Read as unsigned, negative ones are the largest: one look tells that none is out of range.
+    if usual and int(np.maximum.reduce(np.asarray(indices).view(np.uint64))) < length:
         return np.array(indices)
     return checked(indices, as_array(indices), length, np.dtype(np.int64))
 
