@@ -40,14 +40,16 @@ class MappedRows:
         self._dtype = dataset.dtype.base
         inner = dataset.dtype.shape  # an element may be an array itself
         self._row_shape = (*dataset.shape[1:], *inner)
-        self._chunk_rows, self._part_shape = chunk[0], (*chunk[1:], *inner)
+        self._part_shape = (*chunk[1:], *inner)
         self._part_bytes = math.prod(self._part_shape) * self._dtype.itemsize
         self._fill = fill
         columns = addresses.reshape(len(addresses), -1).T  # of the grid of chunks
         self._missing = columns == NOWHERE if bool(columns.min() == NOWHERE) else None
         # Row i of a chunk lies at its offset + i rows, i counted from the first row of all.
-        steps = np.arange(len(addresses)) * (self._chunk_rows * self._part_bytes)
+        steps = np.arange(len(addresses)) * (chunk[0] * self._part_bytes)
         self._offsets = np.subtract(columns, steps, order="C")
+        # As arrays: to convert an integer takes numpy as long as to divide the indices of a batch by it.
+        self._chunk_rows, self._step = np.array(chunk[0], np.int64), np.array(self._part_bytes, np.int64)
         self._corners = list(itertools.product(*map(range, addresses.shape[1:])))
         # The bytes of the file at every address: what is gathered is copied as bytes, aligned or not.
         places = file.size - self._part_bytes + 1
@@ -69,7 +71,7 @@ class MappedRows:
     def _part(self, indices: IndexArray, number: int) -> npt.NDArray[Any]:
         """What the chunks of one column of the grid hold of the rows."""
         chunks = indices // self._chunk_rows
-        addresses = self._offsets[number].take(chunks) + indices * self._part_bytes
+        addresses = self._offsets[number].take(chunks) + indices * self._step
         if self._missing is None:
             return self._gathered(addresses)
         missing = self._missing[number].take(chunks)
