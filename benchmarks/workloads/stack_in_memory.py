@@ -51,9 +51,9 @@ def cases(setting: Setting) -> Iterator[Case]:
         case.peer("Hugging Face datasets, select", partial(by_datasets, tables), 4)
         yield case
     case = Case("sample by sample, 10 arrays", unit="sample", units=min(SINGLES, len(data.order)))
-    case.limit("images[i].copy(), labels[i]", partial(one_by_one_numpy, data, copy=True))
+    case.limit("images[i], labels[i]: views, which read no image", partial(one_by_one_numpy, data, copy=False))
     case.ours("iterator[i]", partial(one_by_one, library_stack(data, PARTS)), 3.0)
-    case.peer("images[i], labels[i]: views, which read no image", partial(one_by_one_numpy, data, copy=False))
+    case.peer("images[i].copy(), labels[i]", partial(one_by_one_numpy, data, copy=True))
     case.peer("torch Subset and ConcatDataset: views", partial(one_by_one_torch, data))
     yield case
 
