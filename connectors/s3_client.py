@@ -52,6 +52,7 @@ class S3Client:
     Attributes:
         loop: the I/O thread's.
         creates: whether the store was seen to heed ``If-None-Match``.
+        takes_crc32: whether the store has not yet refused uploads whose parts come with a CRC32.
         fast: reads ranges through obstore.
     """
 
@@ -60,6 +61,7 @@ class S3Client:
         region = given.pop("region", None)
         self.loop = fsspec.asyn.get_loop()
         self.creates = False
+        self.takes_crc32 = True
         self.fast = ObstoreRanges(self._make_store)
         self._given = given
         self._bucket = bucket
@@ -80,8 +82,8 @@ class S3Client:
                 "read_timeout": stall_timeout,
                 "retries": {"mode": "standard", "total_max_attempts": 1},
                 "max_pool_connections": 2 * CONCURRENCY,
-                # We send Content-MD5: not every S3-compatible store takes the trailing checksums that botocore adds,
-                # and hashing the body once more for its signature would hold up the I/O thread.
+                # The writer sends checksums of its own: not every S3-compatible store takes the trailing ones that
+                # botocore adds, and hashing the body once more for its signature would hold up the I/O thread.
                 "s3": {"payload_signing_enabled": False},
                 "request_checksum_calculation": "when_required",
                 "response_checksum_validation": "when_required",

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import io
 import logging
-import re
 import secrets
 import tempfile
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
-from typing import IO, Any, Final, TypeVar
+from functools import partial
+from typing import Any, Final, TypeVar
 
 from botocore.exceptions import ClientError
 
+from datastack_fs.connectors.s3_body import Answer, Body
 from datastack_fs.connectors.s3_client import S3Client
 from datastack_fs.connectors.s3_errors import ERRORS, code_of, status_of
 from datastack_fs.deadline import Deadline
@@ -25,7 +24,6 @@ from datastack_fs.writing import Staged
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Answer = dict[str, Any]
 
 SHA256: Final = "datastack-sha256"
 """User metadata: the sha256 of the object, in hexadecimal."""
@@ -41,7 +39,7 @@ ABORT_SECONDS: Final = 5.0
 ABORTS: Final = 3
 
 _MIB = 1 << 20
-_MD5 = re.compile(r"[0-9a-f]{32}")
+_CRC32: Final = "CRC32"
 
 
 class S3Writer:
@@ -90,7 +88,7 @@ class S3Writer:
         """
         try:
             if self._staged.size <= self._part_size:
-                return self._put(_Body(b"".join(self._staged.parts(self._part_size))))
+                return self._put(Body(b"".join(self._staged.parts(self._part_size))))
             if self._condition and not self._client.is_aws:
                 return self._put_file()
             return self._upload()
@@ -112,9 +110,9 @@ class S3Writer:
             for part in self._staged.parts(_MIB):
                 md5.update(part)
                 file.write(part)
-            return self._put(_Body(file, md5))
+            return self._put(Body(file, md5))
 
-    def _put(self, body: _Body) -> str:
+    def _put(self, body: Body) -> str:
         def put() -> str:
             answer = self._client.call(
                 "put_object", Key=self._key, Metadata=self._metadata, **body.parameters(), **self._condition
@@ -124,12 +122,10 @@ class S3Writer:
         return self._publish(put)
 
     def _upload(self) -> str:
-        created = self._again(
-            lambda: self._client.call("create_multipart_upload", Key=self._key, Metadata=self._metadata)
-        )
+        created = self._again(self._create)
         upload = {"Key": self._key, "UploadId": created["UploadId"]}
         try:
-            parts = {"Parts": self._send_parts(upload)}
+            parts = {"Parts": self._send_parts(upload, created.get("ChecksumAlgorithm") == _CRC32)}
 
             def complete() -> str:
                 answer = self._client.call(
@@ -146,18 +142,31 @@ class S3Writer:
             self._abort(upload)
             raise
 
-    def _send_parts(self, upload: Mapping[str, str]) -> list[dict[str, Any]]:
+    def _create(self) -> Answer:
+        create = partial(self._client.call, "create_multipart_upload", Key=self._key, Metadata=self._metadata)
+        if self._client.takes_crc32:
+            try:
+                return create(ChecksumAlgorithm=_CRC32)
+            except ClientError as error:
+                if status_of(error) not in (400, 501):
+                    raise
+            answer = create()
+            self._client.takes_crc32 = False
+            return answer
+        return create()
+
+    def _send_parts(self, upload: Mapping[str, str], with_crc32: bool) -> list[dict[str, Any]]:
         """Uploads the parts, some at once.
 
         The source is read in the calling thread: it may be an S3 resource itself, which the I/O thread could not wait
         for.
         """
         most = max(1, min(PARTS_IN_FLIGHT, BYTES_IN_FLIGHT // self._part_size))
-        flying: dict[Future[Answer], tuple[int, _Body]] = {}
-        etags: dict[int, str] = {}
+        flying: dict[Future[Answer], tuple[int, Body]] = {}
+        sent: dict[int, dict[str, Any]] = {}
         deadline: Deadline | None = None
 
-        def send(number: int, body: _Body) -> None:
+        def send(number: int, body: Body) -> None:
             flying[self._client.begin("upload_part", PartNumber=number, **body.parameters(), **upload)] = number, body
 
         def land() -> None:
@@ -166,7 +175,8 @@ class S3Writer:
             for future in done:
                 number, body = flying.pop(future)
                 try:
-                    etags[number] = body.etag_in(future.result())
+                    answer = future.result()
+                    sent[number] = {"PartNumber": number, "ETag": body.etag_in(answer), **body.crc32_in(answer)}
                     deadline = None
                 except ERRORS as error:
                     deadline = self._pause(error, deadline)
@@ -174,7 +184,7 @@ class S3Writer:
 
         try:
             for number, part in enumerate(self._staged.parts(self._part_size), 1):
-                send(number, _Body(part))
+                send(number, Body(part, with_crc32=with_crc32))
                 while len(flying) >= most:
                     land()
             while flying:
@@ -182,7 +192,7 @@ class S3Writer:
         finally:
             for future in flying:
                 future.cancel()
-        return [{"PartNumber": number, "ETag": etags[number]} for number in sorted(etags)]
+        return [sent[number] for number in sorted(sent)]
 
     def _publish(self, call: Callable[[], str]) -> str:
         """Makes the call that publishes, again while its answer is lost, and returns the ETag."""
@@ -245,38 +255,6 @@ class S3Writer:
             deadline = Deadline(self._deadline if seconds is None else seconds)
         deadline.wait(ours)
         return deadline
-
-
-class _Body:
-    """The bytes of one request, which the store checks before it keeps them."""
-
-    def __init__(self, content: bytes | IO[bytes], md5: Any = None) -> None:
-        self._content = content
-        self._md5 = md5 or hashlib.md5(content, usedforsecurity=False)  # type: ignore[arg-type]
-
-    def parameters(self) -> dict[str, Any]:
-        """Those of ``put_object`` and ``upload_part``."""
-        return {"Body": self._from_start(), "ContentMD5": base64.b64encode(self._md5.digest()).decode()}
-
-    def _from_start(self) -> bytes | IO[bytes]:
-        if not isinstance(self._content, bytes):
-            self._content.seek(0)
-            return self._content
-        # A file shows how far it was sent, but costs a round trip: it waits for "100 Continue".
-        return io.BytesIO(self._content) if len(self._content) > _MIB else self._content
-
-    def etag_in(self, answer: Answer) -> str:
-        """The ETag of an answer; where that is a plain MD5, it must be that of these bytes.
-
-        Raises:
-            StorageUnavailableError: it is another: the store did not heed Content-MD5.
-        """
-        etag = str(answer["ETag"])
-        plain = etag.strip('"').lower()
-        encrypted = answer.get("ServerSideEncryption", "AES256") != "AES256" or "SSECustomerAlgorithm" in answer
-        if _MD5.fullmatch(plain) and not encrypted and plain != self._md5.hexdigest():
-            raise StorageUnavailableError(f"the store kept other bytes than were sent: {plain}")
-        return etag
 
 
 def heeds_if_none_match(client: S3Client, key: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tempfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -57,13 +58,13 @@ class Upload:
         """sha256 of the bytes so far."""
         return self._hashing.checksum("sha256")
 
-    def blocks(self) -> Iterator[bytes]:
-        """Yields the source in blocks of at most 1 MiB.
+    def blocks(self, size: int = BLOCK_BYTES) -> Iterator[bytes]:
+        """Yields the source in blocks of at most ``size`` bytes: of just so many, but for the last, if it is a file.
 
         Raises:
             DatasetFileCorruptError: instead of ending, if the bytes do not have the expected checksum.
         """
-        for block in self._guarded():
+        for block in self._guarded(size):
             self._hashing.update(block)
             yield block
         if self._expected is not None:
@@ -89,9 +90,10 @@ class Upload:
                     size = max(file.seek(0, io.SEEK_END) - start, 0)
                 yield Staged(file, size, f"sha256:{digits}", start, self._noting, promised=self._identifier)
                 return
-            for _ in self.blocks():
-                pass
-            yield Staged(file, self.size, self.checksum, start, self._noting)
+            crc = 0
+            for block in self.blocks():
+                crc = zlib.crc32(block, crc)
+            yield Staged(file, self.size, self.checksum, start, self._noting, crc32=crc)
         else:
             with tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES, prefix="datastack-") as spool:
                 for block in self.blocks():
@@ -106,9 +108,9 @@ class Upload:
         seekable = getattr(self._source, "seekable", None)
         return seekable is not None and bool(seekable())
 
-    def _guarded(self) -> Iterator[bytes]:
+    def _guarded(self, size: int) -> Iterator[bytes]:
         with self._noting():
-            yield from self.blocks_of(self._source)
+            yield from self.blocks_of(self._source, size)
 
     @contextmanager
     def _noting(self) -> Iterator[None]:
@@ -121,26 +123,26 @@ class Upload:
             raise
 
     @staticmethod
-    def blocks_of(source: Source) -> Iterator[bytes]:
-        """Any source as blocks of at most 1 MiB, none of them empty."""
+    def blocks_of(source: Source, size: int = BLOCK_BYTES) -> Iterator[bytes]:
+        """Any source as blocks of at most ``size`` bytes, none of them empty."""
         if isinstance(source, (bytes, bytearray, memoryview)):
             view = memoryview(source).cast("B")
-            for offset in range(0, len(view), BLOCK_BYTES):
-                yield bytes(view[offset : offset + BLOCK_BYTES])
+            for offset in range(0, len(view), size):
+                yield bytes(view[offset : offset + size])
             return
         read = getattr(source, "read", None)
         if read is None:
             for block in source:
                 if not isinstance(block, (bytes, bytearray, memoryview)):
                     raise TypeError(f"the source yielded {type(block).__name__}, not bytes")
-                yield from Upload.blocks_of(block)
+                yield from Upload.blocks_of(block, size)
             return
-        blocks = _read_blocks(read)
-        yield from made_ahead(blocks, AHEAD_BYTES // BLOCK_BYTES) if _is_remote(source) else blocks
+        blocks = _read_blocks(read, size)
+        yield from made_ahead(blocks, max(1, AHEAD_BYTES // size)) if _is_remote(source) else blocks
 
 
-def _read_blocks(read: Callable[[int], bytes]) -> Iterator[bytes]:
-    while block := read(BLOCK_BYTES):
+def _read_blocks(read: Callable[[int], bytes], size: int) -> Iterator[bytes]:
+    while block := read(size):
         if not isinstance(block, bytes):
             raise TypeError(f"the source read {type(block).__name__}, not bytes: open it in binary mode")
         yield block
@@ -173,6 +175,8 @@ class Staged:
         noting: around everything that reads the file.
         is_ours: nobody else can change the bytes.
         promised: what the source is, if the checksum has been told and not yet been seen.
+        crc32: of all bytes, of a source of others that has been read once. It tells a change at a quarter of sha256's
+            cost.
     """
 
     file: BinaryIO
@@ -182,6 +186,7 @@ class Staged:
     noting: Callable[[], AbstractContextManager[None]] = nullcontext
     is_ours: bool = False
     promised: str | None = None
+    crc32: int = 0
 
     def parts(self, size: int) -> Iterator[bytes]:
         """Yields the bytes in parts of ``size``; those of others are hashed, for they may have changed meanwhile.
@@ -192,23 +197,25 @@ class Staged:
         with self.noting():
             self.file.seek(self.start)
         hashing = Hashing()
-        left = self.size
+        crc, left = 0, self.size
         parts = map(self._read, _sizes(self.size, size))
         for part in made_ahead(parts, 1) if _is_remote(self.file) else parts:
             if not part:
                 break
             left -= len(part)
-            if not self.is_ours:
+            if self.promised is not None:
                 hashing.update(part)
+            elif not self.is_ours:
+                crc = zlib.crc32(part, crc)
             yield part
         if self.is_ours:
             return
         if self.promised is not None:
             hashing.verify(self.checksum, self.promised)
-        if left or hashing.checksum() != self.checksum:
+        if left or (self.promised is None and crc != self.crc32):
             raise DatasetFileCorruptError(
-                f"the source changed while it was stored: {self.size:,} bytes with {self.checksum} at first, "
-                f"then {hashing.size:,} bytes with {hashing.checksum()}"
+                f"the source changed while it was stored: {self.size:,} bytes with {self.checksum} and the crc32 "
+                f"{self.crc32:08x} at first, then {self.size - left:,} bytes with {crc:08x}"
             )
 
     def _read(self, size: int) -> bytes:
