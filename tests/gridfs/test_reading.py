@@ -365,7 +365,7 @@ def test_a_forked_child_never_uses_the_parents_client(fs):
 
 H5PY = """
 import faulthandler, gc, io, sys, threading
-faulthandler.dump_traceback_later(8 if "control" in sys.argv else 100, exit=True)
+faulthandler.dump_traceback_later(100, exit=True)
 import h5py, numpy
 from datastack_fs.connectors import gridfs_chunks, gridfs_tasks
 from datastack_fs.connectors.gridfs_filesystem import GridFSFileSystem
@@ -387,6 +387,8 @@ buffer = io.BytesIO()
 with h5py.File(buffer, "w") as file:
     file["x"] = rows
 fs.pipe_file("x.h5", buffer.getvalue())
+if "control" in sys.argv:
+    faulthandler.dump_traceback_later(4, exit=True)
 for _ in range(3):
     file = h5py.File(fs.open("x.h5"), "r")
     for start in range(0, 32, 8):
