@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 URL_VARIABLE: Final = "DATASTACK_MONGODB_URL"
 DEFAULT_URL: Final = EnvironmentText(f"${{{URL_VARIABLE}}}")
 DEFAULT_BUCKET: Final = "fs"
+FAREWELL: Final = 1.0
+"""Seconds for ending the sessions at a server."""
 
 _PROTOCOL = "gridfs://"
 _SERVERS = re.compile(r"(?P<servers>(?:[^/@]+@)?[^/@:,]+:\d+(?:,[^/@:,]+:\d+)*)/(?P<database>[^/]+)(?:/(?P<path>.*))?")
@@ -113,7 +115,12 @@ def _connect(
 
 
 def _disconnect(database: Database[Document]) -> None:
-    database.client.close()
+    """Ends the sessions at a server that answers; one that is gone isn't waited for, as the driver itself would."""
+    import pymongo
+
+    client = database.client
+    with pymongo.timeout(FAREWELL if client.topology_description.known_servers else 0.001):
+        client.close()
 
 
 def _expanded(url: str) -> str:
