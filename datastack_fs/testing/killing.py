@@ -79,6 +79,8 @@ class _Writer:
         self._arguments = pickle.dumps(connector), sizes
         self._context = context_of("forkserver")
         self._next: tuple[Any, Any] | None = None
+        self._turn = 0
+        self._round = 0.0
 
     def __enter__(self) -> _Writer:
         self._next = self._spawn()
@@ -92,15 +94,17 @@ class _Writer:
             pipe.close()
 
     def start_and_kill(self, clock: random.Random) -> bool:
-        """Lets a writer begin, kills it a random time later; whether it was at work then."""
+        """Lets a writer begin, kills it at a random moment of a round; whether it was at work then."""
         assert self._next is not None
         child, pipe = self._next
         self._next = self._spawn()  # starts up while this one works
         assert pipe.poll(60), "the writer did not start"
         pipe.recv()
-        pipe.send("go")
-        took = pipe.recv() if pipe.poll(60) else 0.5  # one round, so that the kill falls within the next ones
-        time.sleep(clock.random() * min(2 * took, 1.0))
+        pipe.send(self._turn)
+        if self._turn == 0:
+            self._round = pipe.recv() if pipe.poll(60) else 0.5
+        self._turn += 1
+        time.sleep(clock.random() * min(self._round, 1.0))
         child.kill()
         child.join()
         alive = bool(child.exitcode == -9)
@@ -119,13 +123,12 @@ def _write_for_ever(pipe: Connection, pickled: bytes, sizes: dict[int, int]) -> 
     connector: StorageConnector = pickle.loads(pickled)
     connector.has_resource("kept")  # the client is made and connected
     pipe.send("ready")
-    pipe.recv()
-    number = 0
+    number = first = pipe.recv()  # the next writer begins with the other version
     while True:
         start = time.monotonic()
         version = 1 + number % 2
         connector.set_resource("kept", stamped_blocks(version, sizes[version], 100_000))
         connector.set_resource(f"new/{number % 3}", stamped_blocks(2, sizes[2], 100_000))
-        if number == 0:
+        if number == first:
             pipe.send(time.monotonic() - start)
         number += 1
