@@ -9,11 +9,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for_futures
 from datetime import datetime, timedelta, timezone
+from functools import cache
 from typing import Any, Final, TypeVar
 
 import fsspec.asyn
 import s3fs
+from aiobotocore.session import AioSession
 from botocore.exceptions import ClientError
+from botocore.loaders import create_loader
 
 from datastack_fs.connectors.fsspec_loop import CONCURRENCY, run_on_loop
 from datastack_fs.connectors.obstore_ranges import ObstoreRanges
@@ -58,7 +61,7 @@ class S3Client:
 
     def __init__(self, bucket: str, deadline: float, options: Mapping[str, Any]) -> None:
         given = {name: value for name, value in expand(options).items() if value is not None}
-        region = given.pop("region", None)
+        region, profile = given.pop("region", None), given.pop("profile", None)
         self.loop = fsspec.asyn.get_loop()
         self.creates = False
         self.takes_crc32 = True
@@ -76,6 +79,7 @@ class S3Client:
         self._slots = asyncio.Semaphore(CONCURRENCY)
         filesystem = s3fs.S3FileSystem(
             **given,
+            session=_session(profile),
             client_kwargs={"region_name": region} if region else None,
             config_kwargs={
                 "connect_timeout": connect_timeout,
@@ -203,6 +207,18 @@ async def _while_it_moves(answer: Awaitable[T], position: Callable[[], int], pat
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+def _session(profile: str | None) -> AioSession:
+    """A session with the descriptions of S3 that earlier ones have read: nine tenths of what making a client takes."""
+    session = AioSession(profile=profile)
+    session.register_component("data_loader", _loader(session.get_config_variable("data_path")))
+    return session
+
+
+@cache
+def _loader(data_path: str | None) -> Any:
+    return create_loader(data_path)
 
 
 def _end(pid: int, loop: asyncio.AbstractEventLoop, client: Any) -> None:

@@ -13,6 +13,8 @@ from botocore.exceptions import ClientError
 from harness.process import Server
 from harness.wheels import program
 
+_made: set[tuple[str, str]] = set()  # address and bucket
+
 
 class S3Account:
     """An S3 endpoint and the credentials for it.
@@ -30,7 +32,14 @@ class S3Account:
         return {name: value for name, value in options.items() if value is not None}
 
     def make_bucket(self, name: str) -> str:
-        """Create a bucket unless it is there, and return its name."""
+        """Create a bucket unless it is there, or this process has done so, and return its name."""
+        if (self.endpoint_url, name) not in _made:
+            self.create_bucket(name)
+            _made.add((self.endpoint_url, name))
+        return name
+
+    def create_bucket(self, name: str) -> None:
+        """Create a bucket unless it is there. (What that takes is the client, which botocore is slow to make.)"""
         session = botocore.session.get_session()
         region = session.get_config_variable("region") or "us-east-1"
         client = session.create_client(
@@ -52,7 +61,6 @@ class S3Account:
                 raise
         finally:
             client.close()
-        return name
 
 
 class SeaweedS3(S3Account, Server):
