@@ -18,7 +18,7 @@ from harness.cases import all_cases
 from harness.stores import unique
 
 CASES = {case.name: case for case in all_cases() if case.identifier in case.contents}
-EXAMPLES = 2000 if os.environ.get("DATASTACK_SOAK") else 200
+EXAMPLES = 2000 if os.environ.get("DATASTACK_SOAK") else 100
 LONGEST = 20  # seconds for one damaged file of a few KiB
 
 relaxed = settings(
