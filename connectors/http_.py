@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
 from http import HTTPStatus
 from ssl import SSLCertVerificationError
-from typing import Final, TypeAlias
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
-from datastack_fs.connectors.http_client import CONCURRENCY, Address, Answer, Client, RedirectError
-from datastack_fs.credentials import EnvironmentText, expand
+from datastack_fs.connectors.http_client import Address, Answer, RedirectError
+from datastack_fs.connectors.http_worker import Copy, Read, Worker
+from datastack_fs.credentials import EnvironmentText
 from datastack_fs.errors import (
     ConfigError,
     DatastackError,
@@ -31,11 +26,6 @@ from datastack_fs.errors import (
 from datastack_fs.processes import PerProcess
 from datastack_fs.resource import Range, ResourceInfo
 from datastack_fs.storage import DEADLINE, StorageConnector
-
-_Read: TypeAlias = "bytes | Exception | None"
-
-MOST_COPIES: Final = 4
-"""So many whole bodies, of servers that send no ranges, are kept in temporary files at once."""
 
 _CONTENT_RANGE = re.compile(r"bytes\s+(\d+)-(\d+)/(\d+)", re.IGNORECASE)
 _EMPTY_RANGE = re.compile(r"bytes\s+\*/0", re.IGNORECASE)
@@ -84,7 +74,7 @@ class HTTPStorageConnector(StorageConnector):
         super().__init__(_shown(base_url), read_only=True, deadline=deadline)
         if auth is not None and (isinstance(auth, str) or len(auth) != 2):
             raise ConfigError("auth= takes a user and a password: ('ann', '${PASSWORD}')")
-        self._client = PerProcess(partial(_Worker, base_url, headers, auth, query, deadline), _Worker.close)
+        self._client = PerProcess(partial(Worker, base_url, headers, auth, query, deadline), Worker.close)
 
     @classmethod
     def split_url(cls, url: str) -> tuple[str, str]:
@@ -138,7 +128,7 @@ class HTTPStorageConnector(StorageConnector):
                 client.keep(info, copy)
         return [copy.read(wanted) for wanted in ranges]
 
-    def _read_range(self, info: ResourceInfo, wanted: Range) -> _Read:
+    def _read_range(self, info: ResourceInfo, wanted: Range) -> Read:
         """The bytes; None if the server sends no ranges."""
         try:
             asked = {"Range": f"bytes={wanted[0]}-{wanted[1] - 1}", **_pin(info)}
@@ -151,10 +141,10 @@ class HTTPStorageConnector(StorageConnector):
         except Exception as error:  # noqa: BLE001 (the caller translates it: each range has an error of its own)
             return error
 
-    def _copy_whole(self, info: ResourceInfo) -> _Copy:
+    def _copy_whole(self, info: ResourceInfo) -> Copy:
         with self._ask("GET", info.identifier, _pin(info)) as answer:
             self._check_whole(info, answer)
-            copy = _Copy(answer.blocks(), info.size)
+            copy = Copy(answer.blocks(), info.size)
         if copy.size != info.size:
             reason = f"{copy.size:,} bytes came, and {info.size:,} were promised"
             raise StorageUnavailableError(self._sentence("read", info.identifier, reason))
@@ -226,74 +216,6 @@ class HTTPStorageConnector(StorageConnector):
         if isinstance(error, SSLCertVerificationError):
             return StoragePermissionError, "its certificate is not trusted"
         return super()._translate(error)
-
-
-class _Worker(Client):
-    """What one process reads with: connections, threads, and copies of what can't be read in ranges."""
-
-    def __init__(
-        self,
-        url: str,
-        headers: Mapping[str, str] | None,
-        auth: Sequence[str] | None,
-        query: str | Mapping[str, str] | None,
-        deadline: float,
-    ) -> None:
-        super().__init__(expand(url), expand(headers), expand(auth), expand(query), deadline)
-        self._threads = ThreadPoolExecutor(CONCURRENCY, "datastack-http")  # it starts no thread before it has work
-        self.copying = threading.Lock()
-        self.copies: OrderedDict[tuple[str, str], _Copy] = OrderedDict()
-
-    def map(self, read: Callable[[Range], _Read], ranges: Sequence[Range]) -> list[_Read]:
-        """Reads the ranges, some at once. After one failed no other is begun: they answer with that failure."""
-        failed: list[Exception | None] = []
-
-        def read_unless_failed(wanted: Range) -> _Read:
-            if failed:
-                return failed[0]
-            answer = read(wanted)
-            if not isinstance(answer, bytes):
-                failed.append(answer)
-            return answer
-
-        if len(ranges) == 1:
-            return [read(ranges[0])]
-        return list(self._threads.map(read_unless_failed, ranges))
-
-    def keep(self, info: ResourceInfo, copy: _Copy) -> None:
-        """Keeps a copy, and lets go of the oldest."""
-        self.copies[info.identifier, info.version] = copy
-        while len(self.copies) > MOST_COPIES:
-            self.copies.popitem(last=False)
-
-    def close(self) -> None:
-        """Ends what nobody uses; the threads end when the last of them lets go of this object."""
-        self.copies.clear()
-        super().close()
-
-
-class _Copy:
-    """A whole body in an unnamed temporary file, which goes with the last reference to this object."""
-
-    def __init__(self, blocks: Iterator[bytes], most: int) -> None:
-        self.size = 0
-        self._descriptor = -1
-        with tempfile.TemporaryFile(prefix="datastack-") as file:
-            for block in blocks:
-                self.size += len(block)
-                if self.size > most:
-                    return
-                file.write(block)
-            file.flush()
-            self._descriptor = os.dup(file.fileno())
-
-    def read(self, wanted: Range) -> bytes:
-        """A range of it."""
-        return os.pread(self._descriptor, wanted[1] - wanted[0], wanted[0])
-
-    def __del__(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
 
 
 def _shown(base_url: str) -> str:
