@@ -30,14 +30,20 @@ def check_dataset(dataset: h5py.Dataset, what: str, file_bytes: int) -> None:
         MissingDependencyError: it needs a filter that is not installed.
         DatasetFileCorruptError: it holds nothing, or references, or its shape can't be true.
     """
-    if dataset.is_virtual or dataset.external:
-        raise MaliciousFilePathError(f"{what}: its data leads to another file, which is refused")
+    check_stored(dataset, what, file_bytes)
     if dataset.shape is None:
         raise DatasetFileCorruptError(f"{what} is empty (h5py.Empty): it holds no value")
     if holds_references(dataset.dtype):
         raise DatasetFileCorruptError(f"{what} holds references, not data")
+
+
+def check_stored(dataset: h5py.Dataset, what: str, file_bytes: int) -> None:
+    """The same of one that need not hold data: it may be empty, or hold references."""
+    if dataset.is_virtual or dataset.external:
+        raise MaliciousFilePathError(f"{what}: its data leads to another file, which is refused")
     _check_filters(dataset, what)
-    _check_shape(dataset, what, file_bytes)
+    if dataset.shape is not None:
+        _check_shape(dataset, what, file_bytes)
 
 
 def holds_references(dtype: np.dtype[Any]) -> bool:

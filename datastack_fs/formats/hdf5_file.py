@@ -122,7 +122,7 @@ class HDF5File:
             segment = segments.pop(0)
             if not isinstance(place, h5py.Group):
                 return None
-            link = _link(place, segment)
+            link = link_of(place, segment)
             if isinstance(link, h5py.HardLink):
                 place = place[segment]
             elif isinstance(link, h5py.SoftLink) and links < _MOST_LINKS:
@@ -156,7 +156,8 @@ def _segments(path: str) -> list[str]:
     return [segment for segment in path.split("/") if segment not in {"", "."}]
 
 
-def _link(group: h5py.Group, name: str) -> Any:
+def link_of(group: h5py.Group, name: str) -> Any:
+    """What a name in a group is: one of h5py's kinds of links, a word for another, None for none."""
     try:
         return group.get(name, getlink=True)
     except TypeError:

@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import tempfile
-from typing import Final, Literal, TypeAlias
+from collections import deque
+from typing import Any, Final
 
 import h5py
-import numpy as np
 
-from datastack_fs.errors import DatasetFileCorruptError, MaliciousFilePathError
-from datastack_fs.formats.hdf5_checks import holds_references
-from datastack_fs.formats.hdf5_file import HDF5File
-from datastack_fs.formats.hdf5_mapped import has_fill, is_plain
+from datastack_fs.errors import DatasetFileCorruptError
+from datastack_fs.formats.hdf5_checks import check_stored, holds_references
+from datastack_fs.formats.hdf5_file import HDF5File, link_of
+from datastack_fs.formats.hdf5_mapped import is_plain
 from datastack_fs.formats.hdf5_reader import HDF5Reader
+from datastack_fs.formats.hdf5_rechunked import Packing, RowReader, copy_rows, new_layout, rows_in_chunks
+from datastack_fs.formats.hdf5_references import Address, NewPlaces, address, encoded
 from datastack_fs.formats.hdf5_writing import CHUNK_BYTES
 from datastack_fs.resource import ResourceInfo, StreamedResource
 from datastack_fs.storage import StorageConnector
 
-Packing: TypeAlias = Literal["keep", "none", "gzip"]
-"""How chunks are packed: as they were (gzip where another filter was), not at all, or by shuffle and gzip."""
-
-_LIBVER: Final = ("v110", "v110")  # the oldest with a compact chunk index
+_LIBVER: Final = ("v110", "latest")  # the oldest with a compact chunk index; newer only what the source has newer
 _METADATA_BYTES: Final = 1 << 20
-"""Metadata is given room in blocks of this size. Pages would do the same, and leave a gap behind every chunk."""
+"""Metadata is given room in blocks of this size."""
 
-_BLOCK_BYTES: Final = 16 << 20
-_GZIP_LEVEL: Final = 4
+_SMALL: Final = 1 << 20
+"""Bytes up to which values are read by HDF5 itself: opening the file once more takes longer."""
+
+_LEAST_PAGE: Final = 512  # HDF5's own bounds
+_LARGEST_PAGE: Final = 1 << 30
+_MERGE_NAMED_TYPES: Final = 0x20  # H5O_COPY_MERGE_COMMITTED_DTYPE_FLAG, which h5py has no name for
 
 
 def repack(
@@ -37,13 +39,16 @@ def repack(
     *,
     chunk_bytes: int = CHUNK_BYTES,
     packing: Packing = "keep",
+    page_bytes: int = 0,
     overwrite: bool = True,
 ) -> ResourceInfo:
     """Stores the same groups, datasets and attributes in another layout, all or nothing.
 
-    Datasets of numbers, and of bytes of fixed length, get chunks of whole rows, read and written some MiB at a time;
-    what was written is read again and compared. Others (text of variable length, single values) are copied as they
-    are. The new file is made in the folder for temporary files first, which must have room for it.
+    Chunked datasets of numbers get chunks of whole rows, read and written some MiB at a time; what was written is read
+    again and compared. Those in one piece stay so, unless they are to be packed. Others (text, single values, values
+    of variable length) are copied as they are. References lead to the same objects of the new file; links of all
+    kinds, named types, and the order of what is in groups stay. A user block before the file's first byte is left
+    out. The new file is made in the folder for temporary files first, which must have room for it.
 
     Args:
         source: the HDF5 file.
@@ -51,12 +56,14 @@ def repack(
         identifier: its name there; that of the source replaces it.
         chunk_bytes: of a chunk, unpacked, unless a row alone is larger.
         packing: ``"keep"``, ``"none"`` or ``"gzip"``.
+        page_bytes: of the pages in which HDF5 is to keep metadata and data apart, for readers with a page buffer; 0
+            for none.
         overwrite: whether what has the name may be replaced.
 
     Raises:
-        DatasetFileCorruptError: the source is broken, or holds references, which would lead nowhere; or what was
-            written is not what was read.
-        MaliciousFilePathError: it leads to another file.
+        DatasetFileCorruptError: the source is broken, or holds a reference to what has no name; or what was written is
+            not what was read.
+        MaliciousFilePathError: the values of a dataset are in another file.
         ResourceExistsError: the name is taken, with ``overwrite=False``.
 
     Examples:
@@ -76,108 +83,134 @@ def repack(
         raise ValueError(f"packing={packing!r}: it is 'keep', 'none' or 'gzip'")
     if chunk_bytes < 1:
         raise ValueError(f"chunk_bytes={chunk_bytes}: a chunk has at least one byte")
+    if page_bytes and not _LEAST_PAGE <= page_bytes <= _LARGEST_PAGE:
+        raise ValueError(f"page_bytes={page_bytes}: it is 0, or from {_LEAST_PAGE} to {_LARGEST_PAGE:,}")
     with tempfile.TemporaryDirectory(prefix="datastack-") as folder:
         path = os.path.join(folder, "repacked.h5")
-        together = max(1 << 12, min(_METADATA_BYTES, source.size // 64))
-        with h5py.File(path, "w", libver=_LIBVER, meta_block_size=together) as made:
-            _Copy(source, made, chunk_bytes, packing).make()
+        _Copy(source, chunk_bytes, packing).make(path, page_bytes)
         with open(path, "rb") as stream:
             return connector.set_resource(identifier, stream, overwrite=overwrite)
 
 
 class _Copy:
-    """Copies what is in a file to a new one."""
+    """Copies what is in a file to a new one: everything that is small first, so that it stands together."""
 
-    def __init__(self, source: StreamedResource, made: h5py.File, chunk_bytes: int, packing: Packing) -> None:
-        self._source, self._made, self._chunk_bytes, self._packing = source, made, chunk_bytes, packing
+    def __init__(self, source: StreamedResource, chunk_bytes: int, packing: Packing) -> None:
+        self._source, self._chunk_bytes, self._packing = source, chunk_bytes, packing
         self._what = f"{source.identifier} in {source.connector.url}"
         self._file = HDF5File(source.reopen())
-        self._seen: dict[tuple[int, int], str] = {}
+        self._paths: dict[Address, str] = {}
+        self._met: set[Address] = set()
+        self._objects: list[str] = []
+        self._rows: set[str] = set()
 
-    def make(self) -> None:
+    def make(self, path: str, page_bytes: int) -> None:
+        """Writes the new file."""
         with self._file.reading():
-            self._copy_group("/", self._file.find("/"))
+            self._root = self._file.find("/")["/"]
+            is_ordered = bool(self._root.id.get_create_plist().get_link_creation_order())
+            with h5py.File(path, "w", libver=_LIBVER, track_order=is_ordered, **self._space(page_bytes)) as made:
+                self._made, self._places = made, NewPlaces(self._root.file, made, self._paths, self._what)
+                self._create_all()
+                for name in self._objects:
+                    self._places.copy_attributes(self._root[name], made[name])
+                for name in self._objects:
+                    self._fill(name)
 
-    def _copy_group(self, path: str, group: h5py.Group) -> None:
-        self._seen[h5py.h5g.get_objinfo(group.id).objno] = path
-        self._copy_attributes(group, self._made.require_group(path))
-        for name in group:
-            place, link = path.rstrip("/") + f"/{name}", group.get(name, getlink=True)
-            if isinstance(link, h5py.SoftLink):
-                self._made[place] = h5py.SoftLink(link.path)
-            elif not isinstance(link, h5py.HardLink):
-                raise MaliciousFilePathError(f"{place!r} in {self._what}: it leads to another file, which is refused")
-            elif seen := self._seen.get(h5py.h5g.get_objinfo(group[name].id).objno):
-                self._made[place] = self._made[seen]
-            elif isinstance(group[name], h5py.Group):
-                self._copy_group(place, group[name])
-            else:
-                self._copy_object(place, group[name])
+    def _space(self, page_bytes: int) -> dict[str, Any]:
+        if page_bytes:
+            return {"fs_strategy": "page", "fs_page_size": page_bytes}
+        return {"meta_block_size": max(1 << 12, min(_METADATA_BYTES, self._source.size // 64))}
 
-    def _copy_object(self, path: str, item: h5py.Dataset | h5py.Datatype) -> None:
-        self._seen[h5py.h5g.get_objinfo(item.id).objno] = path
-        if isinstance(item, h5py.Dataset):
-            self._file.find(path)  # refuses what must not be read
-            if item.ndim and is_plain(item) and item.dtype.subdtype is None:
-                self._copy_attributes(item, self._copy_rows(path, item))
-                return
-        self._check_attributes(item)
-        self._made.copy(item, path)
+    def _create_all(self) -> None:
+        waiting = self._create_types()
+        self._paths[address(self._root.id)] = "/"
+        self._met.add(address(self._root.id))
+        self._objects.append("/")
+        groups = deque(["/"])
+        while groups:
+            path = groups.popleft()
+            group = self._root[path]
+            groups += [place for name in group if self._create(place := f"{path.rstrip('/')}/{name}", group, name)]
+        if waiting:
+            del self._made[waiting]
 
-    def _copy_rows(self, path: str, dataset: h5py.Dataset) -> h5py.Dataset:
-        row_bytes = dataset.nbytes // len(dataset)
-        made = self._created(path, dataset, min(len(dataset), max(1, self._chunk_bytes // row_bytes)))
-        step = made.chunks[0] if made.chunks else 1
-        step *= max(1, _BLOCK_BYTES // (step * row_bytes))
-        reader = HDF5Reader(self._source.connector, self._source.info, (path, None, None))
-        read, written = hashlib.sha256(), hashlib.sha256()
-        blocks = [slice(start, min(start + step, len(dataset))) for start in range(0, len(dataset), step)]
-        for block in blocks:
-            rows = reader.read([path], np.arange(block.start, block.stop))[path]
-            read.update(np.ascontiguousarray(rows).data.cast("B"))
-            made.write_direct(np.ascontiguousarray(rows).view(dataset.dtype), dest_sel=block)
-        made.flush()
-        for block in blocks:
-            written.update(np.ascontiguousarray(made[block]).data.cast("B"))
-        if read.digest() != written.digest():
-            raise DatasetFileCorruptError(f"{path!r} of {self._what}: what was written is not what was read")
-        return made
+    def _create_types(self) -> str:
+        """Types that have names, under others till their turn comes: what stands before them may be of them."""
+        found: list[str] = []
+        self._root.visititems(lambda name, item: found.append(name) if isinstance(item, h5py.Datatype) else None)
+        if not found:
+            return ""
+        waiting = "types"
+        while waiting in self._root:
+            waiting += "-"
+        self._made.create_group(waiting)
+        for number, name in enumerate(found):
+            self._copy_whole(self._root[name], f"{waiting}/{number}")
+            self._paths[address(self._root[name].id)] = f"{waiting}/{number}"
+        return waiting
 
-    def _created(self, path: str, dataset: h5py.Dataset, chunk_rows: int) -> h5py.Dataset:
-        plist = dataset.id.get_create_plist()
-        codes = {plist.get_filter(number)[0] for number in range(plist.get_nfilters())}
-        checks = {h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
-        is_packed = self._packing == "gzip" or (self._packing == "keep" and bool(codes - checks))
-        has_checksum = h5py.h5z.FILTER_FLETCHER32 in codes
-        is_one_piece = chunk_rows == len(dataset) and dataset.maxshape == dataset.shape
-        return self._made.create_dataset(
-            path,
-            dataset.shape,
-            dataset.dtype,
-            chunks=None if is_one_piece and not (is_packed or has_checksum) else (chunk_rows, *dataset.shape[1:]),
-            maxshape=dataset.maxshape,
-            compression="gzip" if is_packed else None,
-            compression_opts=_GZIP_LEVEL if is_packed else None,
-            shuffle=is_packed and dataset.dtype.itemsize > 1,
-            fletcher32=has_checksum,
-            fillvalue=dataset.fillvalue if has_fill(dataset) else None,
-            track_times=False,
-        )
+    def _create(self, place: str, group: h5py.Group, name: str) -> bool:
+        """Makes what has a name in a group, without its values; True for a group that was not met before."""
+        link = link_of(group, name)
+        if isinstance(link, (h5py.SoftLink, h5py.ExternalLink)):
+            self._made[place] = link  # kept, and not followed
+            return False
+        if not isinstance(link, h5py.HardLink):
+            raise DatasetFileCorruptError(f"{place!r} in {self._what} is {link}, which can't be copied")
+        item = group[name]
+        found = address(item.id)
+        if found in self._paths:
+            self._made[place] = self._made[self._paths[found]]
+        elif isinstance(item, h5py.Group):
+            h5py.h5g.create(self._made.id, encoded(place), None, item.id.get_create_plist())
+        else:
+            self._create_dataset(place, item)
+        is_first = found not in self._met
+        self._paths[found] = place
+        if is_first:
+            self._met.add(found)
+            self._objects.append(place)
+        return is_first and isinstance(item, h5py.Group)
 
-    def _copy_attributes(self, source: h5py.Group | h5py.Dataset, made: h5py.Group | h5py.Dataset) -> None:
-        self._check_attributes(source)
-        for name in source.attrs:
-            attribute = source.attrs.get_id(name)
-            value = source.attrs[name]
-            if isinstance(value, h5py.Empty):
-                made.attrs[name] = value
-            else:
-                made.attrs.create(name, value, attribute.shape, attribute.dtype)
+    def _create_dataset(self, place: str, dataset: h5py.Dataset) -> None:
+        check_stored(dataset, f"{place!r} in {self._what}", self._source.size)
+        if dataset.ndim and is_plain(dataset) and dataset.dtype.subdtype is None:
+            self._rows.add(place)
+            plist = new_layout(dataset, self._chunk_bytes, self._packing)
+        elif holds_references(dataset.dtype):
+            plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+            if dataset.chunks:
+                plist.set_chunk(dataset.chunks)
+        else:
+            self._copy_whole(dataset, place)
+            return
+        kind, space = self._places.type_of(dataset.id), dataset.id.get_space()
+        h5py.h5d.create(self._made.id, encoded(place), kind, space, plist)
 
-    def _check_attributes(self, item: h5py.Group | h5py.Dataset | h5py.Datatype) -> None:
-        for name in item.attrs:
-            if holds_references(item.attrs.get_id(name).dtype):
-                raise DatasetFileCorruptError(
-                    f"the attribute {name!r} of {item.name!r} in {self._what} holds references, "
-                    "which would lead nowhere in a new file"
-                )
+    def _copy_whole(self, item: h5py.Dataset | h5py.Datatype, place: str) -> None:
+        how = h5py.h5p.create(h5py.h5p.OBJECT_COPY)
+        how.set_copy_object(h5py.h5o.COPY_WITHOUT_ATTR_FLAG | _MERGE_NAMED_TYPES)
+        h5py.h5o.copy(item.id, b".", self._made.id, encoded(place), how)
+
+    def _fill(self, name: str) -> None:
+        item = self._root[name]
+        if not isinstance(item, h5py.Dataset) or item.shape is None:
+            return
+        if name in self._rows:
+            self._fill_rows(item, self._made[name])
+        elif holds_references(item.dtype):
+            self._places.copy_references(item, self._made[name])
+
+    def _fill_rows(self, dataset: h5py.Dataset, made: h5py.Dataset) -> None:
+        index = self._file.chunk_index(dataset) if dataset.chunks else None
+        is_sparse = index is not None and len(index.starts) < rows_in_chunks(dataset)
+        read: RowReader = dataset.__getitem__
+        if dataset.nbytes > _SMALL:
+            read = _reader_of(self._source, dataset.name)
+        copy_rows(dataset, made, read, f"{dataset.name!r} of {self._what}", is_sparse=is_sparse)
+
+
+def _reader_of(source: StreamedResource, name: str) -> RowReader:
+    reader = HDF5Reader(source.connector, source.info, (name, None, None))
+    return lambda rows: reader.read([name], np.arange(rows.start, rows.stop))[name]
