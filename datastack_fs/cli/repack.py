@@ -31,6 +31,8 @@ from datastack_fs.formats.hdf5_writing import CHUNK_BYTES
     "--chunk-bytes", type=click.IntRange(1), default=CHUNK_BYTES, show_default=True, help="Of a chunk, unpacked."
 )
 @click.option("--packing", type=click.Choice(["keep", "none", "gzip"]), default="keep", show_default=True)
+@click.option("--paged", is_flag=True, help="Metadata and data on pages, for readers with a page buffer.")
+@click.option("--page-size", type=click.IntRange(512, 1 << 30), help="Bytes of a page; implies --paged.")
 @overwrite_option
 @json_option
 def repack(
@@ -42,21 +44,32 @@ def repack(
     to_option: dict[str, Any],
     chunk_bytes: int,
     packing: Any,
+    paged: bool,
+    page_size: int | None,
     overwrite: bool,
     as_json: bool,
 ) -> None:
     """Rewrite an HDF5 file for object storage.
 
-    Chunks hold whole rows, and metadata stands together; groups, values and attributes stay as they are. What
-    was written is compared with what was read, and published whole or not at all. "datastack-fs doctor" says whether
-    it is worth it.
+    Chunks hold whole rows, and metadata stands together; groups, links, values, attributes and references stay as
+    they are. What was written is compared with what was read, and published whole or not at all. "datastack-fs
+    doctor" says whether it is worth it.
 
     SOURCE and TARGET are identifiers, with --from and --to, or URLs.
     """
     from_connector, found = locate(source, from_store, from_option)
     to_connector, wanted = locate(target, to_store, to_option)
     with from_connector, to_connector, from_connector.get_resource(found) as file:
-        info = repack_file(file, to_connector, wanted, chunk_bytes=chunk_bytes, packing=packing, overwrite=overwrite)
+        info = repack_file(
+            file,
+            to_connector,
+            wanted,
+            chunk_bytes=chunk_bytes,
+            packing=packing,
+            paged=paged,
+            page_bytes=page_size,
+            overwrite=overwrite,
+        )
     if as_json:
         print_json(info_fields(info, to_connector))
     else:

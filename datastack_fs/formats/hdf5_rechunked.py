@@ -38,7 +38,11 @@ def new_layout(dataset: h5py.Dataset, chunk_bytes: int, packing: Packing) -> h5p
     has_checksum = h5py.h5z.FILTER_FLETCHER32 in codes
     if plist.get_layout() == h5py.h5d.COMPACT or not (dataset.chunks or is_packed):
         return plist
-    rows = min(len(dataset), max(1, chunk_bytes // (dataset.nbytes // len(dataset))))
+    most = max(1, chunk_bytes // (dataset.nbytes // len(dataset)))
+    count = -(-len(dataset) // most)
+    rows = -(
+        -len(dataset) // count
+    )  # as long as each other: the last one takes its whole room, however little is in it
     plist.set_alloc_time(h5py.h5d.ALLOC_TIME_DEFAULT)
     if rows == len(dataset) and dataset.maxshape == dataset.shape and not (is_packed or has_checksum):
         plist.set_layout(h5py.h5d.CONTIGUOUS)
@@ -69,7 +73,9 @@ def copy_rows(source: h5py.Dataset, made: h5py.Dataset, read: RowReader, what: s
     row_bytes = source.nbytes // len(source)
     chunk_rows = made.chunks[0] if made.chunks else 1
     step = chunk_rows * max(1, _BLOCK_BYTES // (chunk_rows * row_bytes))
-    blank = np.full((chunk_rows, *source.shape[1:]), source.fillvalue, source.dtype) if _skips(made, is_sparse) else None
+    blank = (
+        np.full((chunk_rows, *source.shape[1:]), source.fillvalue, source.dtype) if _skips(made, is_sparse) else None
+    )
     blocks = [slice(start, min(start + step, len(source))) for start in range(0, len(source), step)]
     digests = hashlib.sha256(), hashlib.sha256()
     for block in blocks:

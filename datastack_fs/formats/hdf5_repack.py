@@ -8,6 +8,7 @@ from collections import deque
 from typing import Any, Final
 
 import h5py
+import numpy as np
 
 from datastack_fs.errors import DatasetFileCorruptError
 from datastack_fs.formats.hdf5_checks import check_stored, holds_references
@@ -27,8 +28,11 @@ _METADATA_BYTES: Final = 1 << 20
 _SMALL: Final = 1 << 20
 """Bytes up to which values are read by HDF5 itself: opening the file once more takes longer."""
 
-_LEAST_PAGE: Final = 512  # HDF5's own bounds
-_LARGEST_PAGE: Final = 1 << 30
+_PAGE_BOUNDS: Final = (512, 1 << 30)  # HDF5's own
+_SMALL_PAGE: Final = 4 << 10
+_CHUNKS_IN_PAGE: Final = 16
+_PAGES_IN_FILE: Final = 32
+_MOST_UNUSED: Final = 0.1
 _MERGE_NAMED_TYPES: Final = 0x20  # H5O_COPY_MERGE_COMMITTED_DTYPE_FLAG, which h5py has no name for
 
 
@@ -39,7 +43,8 @@ def repack(
     *,
     chunk_bytes: int = CHUNK_BYTES,
     packing: Packing = "keep",
-    page_bytes: int = 0,
+    paged: bool = False,
+    page_bytes: int | None = None,
     overwrite: bool = True,
 ) -> ResourceInfo:
     """Stores the same groups, datasets and attributes in another layout, all or nothing.
@@ -56,8 +61,10 @@ def repack(
         identifier: its name there; that of the source replaces it.
         chunk_bytes: of a chunk, unpacked, unless a row alone is larger.
         packing: ``"keep"``, ``"none"`` or ``"gzip"``.
-        page_bytes: of the pages in which HDF5 is to keep metadata and data apart, for readers with a page buffer; 0
-            for none.
+        paged: keep metadata and data on pages of their own, for readers with a page buffer. This library reads such a
+            file no faster than one without.
+        page_bytes: of a page, which makes the file paged. The default holds 16 chunks, or is 4 KiB where that left a
+            tenth of the file unused: a page a little larger than a chunk would nearly double it.
         overwrite: whether what has the name may be replaced.
 
     Raises:
@@ -83,13 +90,27 @@ def repack(
         raise ValueError(f"packing={packing!r}: it is 'keep', 'none' or 'gzip'")
     if chunk_bytes < 1:
         raise ValueError(f"chunk_bytes={chunk_bytes}: a chunk has at least one byte")
-    if page_bytes and not _LEAST_PAGE <= page_bytes <= _LARGEST_PAGE:
-        raise ValueError(f"page_bytes={page_bytes}: it is 0, or from {_LEAST_PAGE} to {_LARGEST_PAGE:,}")
+    least, largest = _PAGE_BOUNDS
+    if page_bytes is not None and not least <= page_bytes <= largest:
+        raise ValueError(f"page_bytes={page_bytes}: a page has {least} to {largest:,} bytes")
     with tempfile.TemporaryDirectory(prefix="datastack-") as folder:
         path = os.path.join(folder, "repacked.h5")
-        _Copy(source, chunk_bytes, packing).make(path, page_bytes)
+        if paged and page_bytes is None:
+            _make_paged(source, path, chunk_bytes, packing)
+        else:
+            _Copy(source, chunk_bytes, packing).make(path, page_bytes)
         with open(path, "rb") as stream:
             return connector.set_resource(identifier, stream, overwrite=overwrite)
+
+
+def _make_paged(source: StreamedResource, path: str, chunk_bytes: int, packing: Packing) -> None:
+    least, largest = _PAGE_BOUNDS
+    large = min(max(least, _CHUNKS_IN_PAGE * chunk_bytes), largest)
+    if source.size >= _PAGES_IN_FILE * large:
+        unused = _Copy(source, chunk_bytes, packing).make(path, large)
+        if unused <= _MOST_UNUSED * os.path.getsize(path):
+            return
+    _Copy(source, chunk_bytes, packing).make(path, _SMALL_PAGE)
 
 
 class _Copy:
@@ -104,8 +125,8 @@ class _Copy:
         self._objects: list[str] = []
         self._rows: set[str] = set()
 
-    def make(self, path: str, page_bytes: int) -> None:
-        """Writes the new file."""
+    def make(self, path: str, page_bytes: int | None) -> int:
+        """Writes the new file, and says how many bytes of it hold nothing."""
         with self._file.reading():
             self._root = self._file.find("/")["/"]
             is_ordered = bool(self._root.id.get_create_plist().get_link_creation_order())
@@ -116,8 +137,9 @@ class _Copy:
                     self._places.copy_attributes(self._root[name], made[name])
                 for name in self._objects:
                     self._fill(name)
+                return int(made.id.get_freespace())
 
-    def _space(self, page_bytes: int) -> dict[str, Any]:
+    def _space(self, page_bytes: int | None) -> dict[str, Any]:
         if page_bytes:
             return {"fs_strategy": "page", "fs_page_size": page_bytes}
         return {"meta_block_size": max(1 << 12, min(_METADATA_BYTES, self._source.size // 64))}

@@ -49,7 +49,9 @@ files = st.fixed_dictionaries(
         "ordered": st.booleans(),
         "userblock": st.sampled_from([0, 512]),
         "datasets": st.lists(datasets, max_size=6),
-        "links": st.lists(st.sampled_from(["soft", "dangling", "external", "hard", "cycle", "type", "scale"]), max_size=6),
+        "links": st.lists(
+            st.sampled_from(["soft", "dangling", "external", "hard", "cycle", "type", "scale"]), max_size=6
+        ),
         "seed": st.integers(0, 99),
     }
 )
@@ -145,7 +147,9 @@ def _value(file: h5py.File, dtype: np.dtype[Any], rng: np.random.Generator) -> A
         if "to" in dtype.names:
             return (target.ref, number)
         return (number, (1, number), b"owl"[:number])
-    return np.frombuffer(rng.bytes(dtype.itemsize), "V1").view(dtype)[0] if dtype.kind == "V" else dtype.type(number % 2)
+    return (
+        np.frombuffer(rng.bytes(dtype.itemsize), "V1").view(dtype)[0] if dtype.kind == "V" else dtype.type(number % 2)
+    )
 
 
 def _link(file: h5py.File, place: str, kind: str) -> None:
