@@ -99,7 +99,7 @@ class NewPlaces:
             return reference
         try:
             path = self._paths.get(address(h5py.h5r.dereference(reference, self._source.id)))
-        except (ValueError, RuntimeError, OSError):  # what was removed after it was referred to
+        except (ValueError, KeyError, RuntimeError, OSError):  # what was removed after it was referred to
             path = None
         if path is None:
             raise DatasetFileCorruptError(

@@ -124,7 +124,7 @@ def virtual(file):
 )
 def test_what_can_not_be_copied_is_refused_and_nothing_is_stored(fill, error):
     store = made(fill)
-    with pytest.raises(error, match=r"'/?a'.* in a\.h5 in memory://|'/a' in a\.h5 in memory://"):
+    with pytest.raises(error, match=r"'/?a'.* a\.h5 in memory://"):
         repack(store.get_resource("a.h5"), store, "b.h5")
     assert not store.has_resource("b.h5")
 
