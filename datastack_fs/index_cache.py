@@ -15,7 +15,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
@@ -173,6 +173,19 @@ class IndexCache:
 
     def _path(self, key: IndexKey) -> Path:
         return self.folder / f"{key.digest()}{_ENDING}"
+
+
+@contextmanager
+def empty_cache() -> Iterator[None]:
+    """For a time, this process has a new and empty cache folder: what is opened is opened as for the first time."""
+    before = os.environ.get(CACHE_VARIABLE)
+    with tempfile.TemporaryDirectory(prefix="datastack-", ignore_cleanup_errors=True) as folder:
+        os.environ[CACHE_VARIABLE] = folder
+        try:
+            yield
+        finally:
+            os.environ.pop(CACHE_VARIABLE)
+            os.environ.update({} if before is None else {CACHE_VARIABLE: before})
 
 
 def cache_folder() -> Path:

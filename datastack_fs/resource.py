@@ -44,7 +44,10 @@ class ResourceInfo:
 
 
 class ResourceOpener(Protocol):
-    """What a resource asks of the connector that it came from."""
+    """What a resource asks of the connector that it came from, and what is told of the requests that it makes."""
+
+    gap_bytes: int
+    part_bytes: int
 
     @property
     def url(self) -> str: ...  # noqa: D102

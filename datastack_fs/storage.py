@@ -56,10 +56,10 @@ class StorageConnector(StorageAccess):
         (False, 0, 'memory://storage-example')
     """
 
-    gap_bytes: ClassVar[int] = 64 << 10
+    gap_bytes: int = 64 << 10
     """Ranges at most this far apart are fetched in one request."""
 
-    part_bytes: ClassVar[int] = 2 << 20
+    part_bytes: int = 2 << 20
     """Longer ranges are fetched in several requests."""
 
     concurrency: ClassVar[int] = 32

@@ -32,7 +32,7 @@ FLOORS = [
     },
     {"resource", "resources_plan", "read_ahead", "reading", "writing", "index_cache"},
     {"storage", "storage_access", "iterators"},
-    {"connectors", "plugins"},
+    {"connectors", "metered", "plugins"},
     {
         "registry",
         "recognition",

@@ -10,15 +10,16 @@ from typing import Final
 import h5py
 import numpy as np
 
+from datastack_fs.formats.batch_cost import BatchCost, batch_cost
 from datastack_fs.formats.hdf5_chunks import NOWHERE, ChunkIndex, ContiguousRanges, chunks_of, ranges_of
 from datastack_fs.formats.hdf5_file import HDF5File
 from datastack_fs.formats.hdf5_filters import FilterPipeline
 from datastack_fs.formats.hdf5_mapped import is_plain
+from datastack_fs.formats.hdf5_reader import is_read_whole
 from datastack_fs.formats.hdf5_writing import CHUNK_BYTES, rows_per_chunk
 from datastack_fs.iterators.indices import IndexArray
-from datastack_fs.resource import Range, StreamedResource
+from datastack_fs.resource import Range, ResourceOpener, StreamedResource
 
-_DRAWS: Final = 16
 _MUCH: Final = 4.0
 """Times more bytes than needed, from which on another chunk shape is advised: gzip alone wants chunks of some rows."""
 
@@ -40,8 +41,9 @@ class DatasetLayout:
         chunks: the shape of a chunk; None if it is in one piece.
         filters: by name, in the order in which they were applied.
         stored_bytes: what it takes in the file.
-        requests: ranges that a batch needs, on average, before neighbours are joined; None if they are not known.
-        fetched_bytes: of all these ranges together.
+        requests: that the store is sent for a batch, on average; None if they are not known. None are sent for what is
+            small, and read whole when it is first used.
+        fetched_bytes: in the answers to all of them.
         amplification: how many times what the rows of the batch take up, packed as they are.
         advice: what to change, if anything.
     """
@@ -75,25 +77,27 @@ def layouts(resource: StreamedResource, batch: int = 32) -> Iterator[DatasetLayo
         >>> from datastack_fs.connectors.memory import MemoryStorageConnector
         >>> connector, file = MemoryStorageConnector("layout-example"), io.BytesIO()
         >>> with h5py.File(file, "w") as birds:
-        ...     _ = birds.create_dataset("images", data=np.zeros((640, 8, 8)), chunks=(640, 1, 8))
+        ...     _ = birds.create_dataset("images", data=np.zeros((6400, 8, 8)), chunks=(6400, 1, 8))
         >>> info = connector.set_resource("birds.h5", file.getvalue())
         >>> (images,) = layouts(connector.get_resource("birds.h5"))
         >>> images.requests, images.amplification, images.advice[0]
-        (8.0, 20.0, 'a row lies in 8 chunks: let a chunk hold whole rows')
+        (2.0, 200.0, 'a row lies in 8 chunks: let a chunk hold whole rows')
     """
     file = HDF5File(resource)
     with file.reading():
         for name, dataset in file.everything().items():
             if isinstance(dataset, h5py.Dataset) and dataset.shape and not (dataset.is_virtual or dataset.external):
-                yield _layout(file, file.find(name), batch)
+                yield _layout(file, file.find(name), batch, resource.connector)
 
 
-def _layout(file: HDF5File, dataset: h5py.Dataset, batch: int) -> DatasetLayout:
+def _layout(file: HDF5File, dataset: h5py.Dataset, batch: int, store: ResourceOpener) -> DatasetLayout:
     plist = dataset.id.get_create_plist()
     filters = [plist.get_filter(number) for number in range(plist.get_nfilters())]
     index = file.chunk_index(dataset) if dataset.chunks else None
-    stored = int(dataset.id.get_storage_size())
-    requests, fetched = _cost(dataset, index, batch)
+    # HDF5 would read all of an index to say how much is stored, one node after the other.
+    stored = int(index.sizes.sum()) if index is not None else int(dataset.id.get_storage_size())
+    cost = _cost(dataset, index, batch, store, is_whole=file.begins_with_magic and is_read_whole(dataset))
+    fetched = None if cost is None else cost.fetched_bytes
     needed = min(batch, len(dataset)) * stored / max(1, len(dataset))
     return DatasetLayout(
         name=dataset.name,
@@ -102,21 +106,21 @@ def _layout(file: HDF5File, dataset: h5py.Dataset, batch: int) -> DatasetLayout:
         chunks=dataset.chunks,
         filters=tuple(_KNOWN.get(code) or name.decode(errors="replace") for code, _, _, name in filters),
         stored_bytes=stored,
-        requests=requests,
+        requests=None if cost is None else cost.requests,
         fetched_bytes=fetched,
         amplification=round(fetched / needed, 2) if needed and fetched is not None else None,
         advice=tuple(_advice(dataset, index, fetched / needed if needed and fetched is not None else 1.0)),
     )
 
 
-def _cost(dataset: h5py.Dataset, index: ChunkIndex | None, batch: int) -> tuple[float | None, float | None]:
-    """Requests and bytes of a batch, on average over some that are drawn, always the same ones."""
+def _cost(
+    dataset: h5py.Dataset, index: ChunkIndex | None, batch: int, store: ResourceOpener, *, is_whole: bool
+) -> BatchCost | None:
+    if is_whole:
+        return BatchCost(0.0, 0.0)
     if not len(dataset) or (index is None and dataset.chunks):
-        return None, None
-    rng = np.random.default_rng(0)
-    found = [_ranges(dataset, index, rng.integers(0, len(dataset), batch)) for _ in range(_DRAWS)]
-    sizes = [stop - start for ranges in found for start, stop in ranges]
-    return sum(map(len, found)) / _DRAWS, sum(sizes) / _DRAWS
+        return None
+    return batch_cost(lambda rows: [_ranges(dataset, index, rows)], len(dataset), batch, store)
 
 
 def _ranges(dataset: h5py.Dataset, index: ChunkIndex | None, rows: IndexArray) -> list[Range]:

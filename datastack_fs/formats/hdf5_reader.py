@@ -207,8 +207,7 @@ class HDF5Reader:
             return None
         if pin is not None and (mapped := mapped_rows(dataset, pin)):
             return mapped
-        is_filtered = dataset.id.get_create_plist().get_nfilters() > 0  # a damaged chunk is an error of its rows alone
-        if pin is None and not is_filtered and dataset.size * dataset.dtype.itemsize <= _SMALL:
+        if pin is None and is_read_whole(dataset):
             rows = HDF5Rows(dataset, self._file.chunk_index)
             return ArrayColumn(self._read_sorted(np.arange(len(dataset)), [rows])[0])
         if dataset.chunks:
@@ -239,6 +238,12 @@ class HDF5Reader:
             # Never wait for the network inside HDF5: it holds a lock that stops every other file meanwhile.
             self._file.resource.prefetch(ranges)
         return [rows.read(indices) for rows in columns]
+
+
+def is_read_whole(dataset: h5py.Dataset) -> bool:
+    """Whether a dataset with an axis is read whole when it is first used, out of a remote file without a user block."""
+    is_filtered = dataset.id.get_create_plist().get_nfilters() > 0  # a damaged chunk is an error of its rows alone
+    return is_plain(dataset) and not is_filtered and bool(dataset.size * dataset.dtype.itemsize <= _SMALL)
 
 
 def _blocks(ranges: Sequence[Range]) -> int:
