@@ -33,7 +33,7 @@ _STREAM_BYTES: Final = 1 << 20
 """A run of reads that has come to fetch so much at once is a stream: what follows is fetched as well."""
 
 _SMALL_GAP: Final = 4 << 10
-"""Bytes that are always cheaper to fetch along than another request is: 60 µs at 64 MiB/s, a request takes 400 or more."""
+"""Bytes that are always fetched along: 60 µs at 64 MiB/s, where a request takes 400 µs of the machine or more."""
 
 _MOST_UNWANTED: Final = 8
 """One byte may be fetched along for so many that are wanted."""
