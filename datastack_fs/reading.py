@@ -120,6 +120,7 @@ class RemoteReader(io.RawIOBase):
         self._position = 0
         self._next = -1  # where the last read ended: a read that begins there is sequential
         self._width = 0
+        self._waited = 0.0  # seconds, for what was fetched last
         self._ahead = ReadAhead(source, info)
         self._blocks: OrderedDict[int, memoryview] = OrderedDict()
 
@@ -188,7 +189,7 @@ class RemoteReader(io.RawIOBase):
         self._width = min(max(2 * self._width, 2 * (stop - start)), WINDOW_BYTES) if is_sequential else 0
         stop = min(max(stop, start + self._width), self._info.size)
         if self._width >= _STREAM_BYTES:  # this is fetched beside what follows it
-            self._ahead.begin((stop - 1) // BLOCK_BYTES * BLOCK_BYTES + BLOCK_BYTES)
+            self._ahead.begin((stop - 1) // BLOCK_BYTES * BLOCK_BYTES + BLOCK_BYTES, self._waited)
         self._fetch(list(range(numbers.start, (stop - 1) // BLOCK_BYTES + 1)))
 
     def _fetch(self, numbers: list[int]) -> None:
@@ -199,7 +200,9 @@ class RemoteReader(io.RawIOBase):
         if not missing:
             return
         ranges = list(_cut_long(_join_near([self._range(n) for n in missing], 0, PART_BYTES), PART_BYTES))
+        began = time.monotonic()
         answers = self._source.get_ranges(self._info.identifier, ranges, info=self._info, copy=False)
+        self._waited = time.monotonic() - began
         for (start, stop), answer in zip(ranges, answers, strict=True):
             whole = memoryview(answer)
             for offset in range(start, stop, BLOCK_BYTES):

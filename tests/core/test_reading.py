@@ -79,8 +79,8 @@ def test_a_seek_stops_the_read_ahead(source):
     reader = RemoteReader(source, source.info)
     for _ in range(20):
         reader.readinto(bytearray(1 << 20))
-    for window in list(reader._ahead._windows):
-        window.parts.result()
+    for part in list(reader._ahead._parts):
+        part.content.result()
     reader.seek(80 << 20)
     before = source.fetched
     reader.readinto(bytearray(10))
