@@ -16,7 +16,7 @@ PART_BYTES: Final = 2 << 20
 
 _FIRST: Final = 4
 _MOST: Final = 16
-"""Requests in flight: 8 MiB at first, 32 MiB for whoever has to wait. Allocators may hold twice as much again."""
+"""Requests in flight: 8 MiB at first, 32 MiB for whoever has to wait. The allocator may hold twice as much again."""
 
 _LONG_WAIT: Final = 0.005
 """Seconds: who waits less is not held up by a network."""
