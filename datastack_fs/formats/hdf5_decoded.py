@@ -17,8 +17,9 @@ from datastack_fs.formats.hdf5_filters import ChunkError, FilterPipeline
 from datastack_fs.formats.hdf5_mapped import has_fill
 from datastack_fs.formats.local import PinnedFile
 from datastack_fs.formats.recent import RecentPieces
+from datastack_fs.formats.stored_array import RowBatch
 from datastack_fs.iterators.indices import IndexArray
-from datastack_fs.iterators.planning import ByteRanges, Plan
+from datastack_fs.iterators.planning import Answers, ByteRanges, Plan
 from datastack_fs.resource import Range, ResourceInfo, ResourceOpener
 from datastack_fs.threads import map_in_threads
 
@@ -28,8 +29,8 @@ _WORTH_THREADS: Final = 512 << 10
 _RECENT_BYTES: Final = 16 << 20
 """Of chunks as they are stored: rows that are read one by one lie in the chunk that was fetched for the last one."""
 
-_NEAR_CHUNKS: Final = 16
-"""Most chunks of a batch that are kept for the next one: to keep one is to copy it, and few of a wide batch return."""
+_ROW_BYTES: Final = 1 << 10
+"""Rows as large as this are fetched by themselves where no filter stands before them; of smaller ones, whole chunks."""
 
 
 class DecodedRows:
@@ -51,14 +52,38 @@ class DecodedRows:
         self._chunk_rows = int(dataset.chunks[0])
         self._recent = RecentPieces(_RECENT_BYTES)
         self._fill = None if index.places is None else dataset.fillvalue
-        # Then the bytes of a row stand together in the file, as they do in memory.
-        self._has_plain_rows = not filters.is_packed and self._chunk_shape[1:] == self._row_shape
+        self._row_bytes = math.prod(self._row_shape) * self._dtype.itemsize
+        is_whole = self._chunk_shape[1:] == self._row_shape and self._row_bytes >= _ROW_BYTES
+        is_unpacked = dataset.id.get_create_plist().get_nfilters() == 0 and index.masks is None
+        self._has_rows = is_whole and is_unpacked and bool((index.sizes == filters.chunk_bytes).all())
 
     def plan(self, connector: ResourceOpener, info: ResourceInfo, indices: IndexArray) -> Plan[npt.NDArray[Any]]:
         """The chunks of some rows, each once, and the rows of them in the order of the indices."""
+        if self._has_rows and len(indices) > 1:
+            return self._plan_rows(connector, info, indices)
         batch = _Batch(self, indices, self._recent)
         request = ByteRanges(connector, info.identifier, info, batch.ranges)
         return Plan.of([request], lambda answers: batch.rows(answers[0]))
+
+    def _plan_rows(self, connector: ResourceOpener, info: ResourceInfo, indices: IndexArray) -> Plan[npt.NDArray[Any]]:
+        """The bytes of the rows alone, where chunks are rows one after the other as they are."""
+        numbers = indices // self._chunk_rows
+        chunks = self._index.find(numbers)
+        there = chunks != NOWHERE
+        if not there.any():
+            return Plan.of((), lambda _: np.full((len(indices), *self._row_shape), self._fill, self._dtype))
+        local = (indices - numbers * self._chunk_rows)[there]
+        batch = RowBatch(self._index.starts[chunks[there]] + local * self._row_bytes, self._row_bytes)
+
+        def rows(answers: Sequence[Answers]) -> npt.NDArray[Any]:
+            stored = batch.rows(answers[0], self._row_shape, self._dtype)
+            if len(stored) == len(indices):
+                return stored
+            found = np.full((len(indices), *self._row_shape), self._fill, self._dtype)
+            found[there] = stored
+            return found
+
+        return Plan.of([ByteRanges(connector, info.identifier, info, batch.ranges)], rows)
 
     def read(self, file: PinnedFile, indices: IndexArray) -> npt.NDArray[Any]:
         """The rows, out of a file of this machine."""
@@ -76,7 +101,7 @@ class _Batch:
     """The chunks of a batch of rows."""
 
     def __init__(self, column: DecodedRows, indices: IndexArray, recent: RecentPieces | None) -> None:
-        self._column = column
+        self._column, self._recent = column, recent
         numbers = indices // column._chunk_rows
         # Rows of one chunk stand together in this order.
         self._order = np.argsort(numbers, kind="stable")
@@ -85,9 +110,8 @@ class _Batch:
         self._bounds = [*first.tolist(), len(indices)]
         self._beside, chunks = chunks_of(steps, column._index)
         self._chunks = chunks.ravel()
-        self._recent = recent if len(self._chunks) <= _NEAR_CHUNKS else None
         there = self._chunks[self._chunks != NOWHERE].tolist()
-        found = {} if self._recent is None else {chunk: self._recent.get(chunk) for chunk in there}
+        found = {} if recent is None else {chunk: recent.get(chunk) for chunk in there}
         self._contents: dict[int, Any] = {chunk: content for chunk, content in found.items() if content is not None}
         self._missing = np.array([chunk for chunk in there if chunk not in self._contents], np.int64)
         self.ranges: list[Range] = ranges_of(self._missing, column._index)
@@ -99,8 +123,6 @@ class _Batch:
             self._contents[chunk] = content
             if self._recent is not None:
                 self._recent.keep(chunk, content)
-        if column._has_plain_rows and len(self._contents) == len(self._chunks):
-            return self._gathered()
         rows = np.empty((len(self._order), *column._row_shape), column._dtype)
 
         def place(number: int) -> None:
@@ -110,19 +132,6 @@ class _Batch:
         is_work = column._filters.is_packed and unpacked >= _WORTH_THREADS
         map_in_threads(place, range(len(self._chunks)), (os.cpu_count() or 1) if is_work else 1)
         return rows
-
-    def _gathered(self) -> npt.NDArray[Any]:
-        """The rows where each is a piece of a chunk: put together by one call, however many chunks they are of."""
-        column = self._column
-        row_bytes = column._filters.chunk_bytes // column._chunk_rows
-        chunks = [self._undone(chunk, self._contents[chunk]) for chunk in self._chunks.tolist()]
-        steps = np.repeat(np.arange(len(chunks)), np.diff(self._bounds)).tolist()
-        starts = (self._local * row_bytes).tolist()
-        pieces = [chunks[step][start : start + row_bytes] for step, start in zip(steps, starts, strict=True)]
-        together: npt.NDArray[Any] = np.ndarray((len(pieces), *column._row_shape), column._dtype, b"".join(pieces))
-        places = np.empty(len(pieces), np.int64)
-        places[self._order] = np.arange(len(pieces))
-        return together.take(places, axis=0)
 
     def _place(self, rows: npt.NDArray[Any], number: int, content: Any) -> None:
         """Puts the rows of one chunk where they belong."""
@@ -150,19 +159,15 @@ class _Batch:
         rows[target] = chunk[picked]
 
     def _decoded(self, chunk: int, content: Any) -> npt.NDArray[Any]:
-        undone = self._undone(chunk, content)
-        found: npt.NDArray[Any] = np.frombuffer(undone, self._column._dtype).reshape(self._column._chunk_shape)
-        return found
-
-    def _undone(self, chunk: int, content: Any) -> Any:
-        """The bytes of a chunk, as they were before its filters."""
         column = self._column
         mask = 0 if column._index.masks is None else int(column._index.masks[chunk])
         try:
-            return column._filters.undone(content, mask)
+            undone = column._filters.undone(content, mask)
         except ChunkError as error:
             at = int(column._index.starts[chunk])
             raise DatasetFileCorruptError(f"{column._what}: the chunk at byte {at:,} is damaged: {error}") from error
+        found: npt.NDArray[Any] = np.frombuffer(undone, column._dtype).reshape(column._chunk_shape)
+        return found
 
 
 def decoded_rows(dataset: h5py.Dataset, what: str, file_bytes: int, find_index: IndexFinder) -> DecodedRows | None:

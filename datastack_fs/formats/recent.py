@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from typing import Any
+from typing import Any, Final
+
+_LARGE_BLOCK: Final = 4 << 20
 
 
 class RecentPieces:
@@ -32,7 +34,9 @@ class RecentPieces:
             return piece
 
     def keep(self, number: int, piece: Any) -> None:
-        """Takes a piece, and lets go of the oldest ones."""
+        """Takes a piece, and lets go of the oldest ones; not of a large block, which is kept by whoever cut it up."""
+        if isinstance(piece, memoryview) and memoryview(piece.obj).nbytes > _LARGE_BLOCK:
+            return
         content = bytes(piece)  # a view would keep all that was fetched with it
         with self._lock:
             if number in self._pieces:

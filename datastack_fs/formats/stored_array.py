@@ -101,9 +101,10 @@ class StoredArray(Column):
         """The bytes of the rows, neighbours together; nothing of a local file."""
         if not self.is_planned() or not len(indices):
             return super().plan(indices)
-        batch = RowBatch(self, indices)
+        batch = RowBatch(self._offset + indices * self._row_bytes, self._row_bytes)
         request = ByteRanges(self._connector, self._info.identifier, self._info, batch.ranges)
-        return Plan.of([request], lambda answers: self._decoded(batch.rows(answers[0])))
+        shape = self._shape[1:]
+        return Plan.of([request], lambda answers: self._decoded(batch.rows(answers[0], shape, self._dtype)))
 
     def is_planned(self) -> bool:
         """Whether the bytes are far away."""
@@ -128,24 +129,29 @@ class StoredArray(Column):
 
 
 class RowBatch:
-    """Which bytes of a resource a batch of rows needs, and the rows once the bytes are there."""
+    """Which bytes of a resource a batch of rows needs, and the rows once the bytes are there.
 
-    def __init__(self, array: StoredArray, indices: IndexArray) -> None:
-        self._array = array
-        wanted, self._places = np.unique(indices, return_inverse=True)
+    Args:
+        addresses: where each row begins, in any order, with repeats.
+        row_bytes: of each, not 0.
+
+    Examples:
+        >>> batch = RowBatch(np.array([16, 4, 8, 16]), 4)
+        >>> batch.ranges, batch.rows([b"wrenowls", b"hoot"], (4,), np.dtype("S1"))[0].tobytes()
+        ([(4, 12), (16, 20)], b'hoot')
+    """
+
+    def __init__(self, addresses: IndexArray, row_bytes: int) -> None:
+        wanted, self._places = np.unique(addresses, return_inverse=True)
         self._count = len(wanted)
-        ends = np.flatnonzero(np.diff(wanted) != 1)
-        first, last = wanted[np.append(0, ends + 1)], wanted[np.append(ends, len(wanted) - 1)]
-        offset, size = array._offset, array._row_bytes
-        starts, stops = offset + first * size, offset + (last + 1) * size
+        ends = np.flatnonzero(np.diff(wanted) != row_bytes)
+        starts, stops = wanted[np.append(0, ends + 1)], wanted[np.append(ends, len(wanted) - 1)] + row_bytes
         self.ranges: list[Range] = list(zip(starts.tolist(), stops.tolist(), strict=True))
 
-    def rows(self, answers: Sequence[Content]) -> npt.NDArray[Any]:
-        """The rows, in the order of the indices, as a new array."""
+    def rows(self, answers: Sequence[Content], shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+        """The rows, each of that shape and type, in the order of their addresses, as a new array."""
         # One call puts hundreds of small rows together; taking them in their order copies once more, and is as quick.
-        rows: npt.NDArray[Any] = np.ndarray(
-            (self._count, *self._array._shape[1:]), self._array._dtype, b"".join(answers)
-        )
+        rows: npt.NDArray[Any] = np.ndarray((self._count, *shape), dtype, b"".join(answers))
         return rows.take(self._places, axis=0)
 
 

@@ -405,7 +405,7 @@ def test_a_batch_is_one_fetch(request):
     pixels = np.random.default_rng(3).integers(0, 255, (2000, 128, 128), "u1")
     data = content(
         lambda file: (
-            file.create_dataset("x", data=pixels, chunks=(4, 128, 128)),
+            file.create_dataset("x", data=pixels, chunks=(4, 128, 128), shuffle=True),
             file.create_dataset("y", data=np.arange(2000), chunks=(50,)),
         ),
         libver="latest",
