@@ -83,7 +83,8 @@ class DecodedRows:
             found[there] = stored
             return found
 
-        return Plan.of([ByteRanges(connector, info.identifier, info, batch.ranges)], rows)
+        touched = len(np.unique(chunks[there])) * self._filters.chunk_bytes
+        return Plan.of([ByteRanges(connector, info.identifier, info, batch.ranges, touched)], rows)
 
     def read(self, file: PinnedFile, indices: IndexArray) -> npt.NDArray[Any]:
         """The rows, out of a file of this machine."""

@@ -48,7 +48,7 @@ class KeptResources:
         wanted: dict[Any, int] = {}
         sizes: dict[Any, int] = {}
         for request in requests:
-            wanted[request.resource] = wanted.get(request.resource, 0) + request.size
+            wanted[request.resource] = wanted.get(request.resource, 0) + max(request.size, request.touched)
             sizes[request.resource] = request.info.size
         for resource, size in sizes.items():
             if times > 1 and wanted[resource] * times >= size * _WORTH_IT and size <= self._left:

@@ -63,7 +63,7 @@ class _LookAhead:
         self._count = len(batches)
         self._prefetch, self._left = prefetch, max_bytes - max_bytes // 2
         self._process = os.getpid()
-        self._pool = ThreadPoolExecutor(prefetch, "datastack-ahead")
+        self._pool = ThreadPoolExecutor(prefetch + 1, "datastack-ahead")
         self._under_way: deque[tuple[Plan[tuple[Any, ...]], int, Future[Any]]] = deque()
         self._kept = KeptResources(max_bytes // 2)
         self._next: Plan[tuple[Any, ...]] | None = None
@@ -76,6 +76,7 @@ class _LookAhead:
         self._fill()
         while self._under_way:
             plan, size, future = self._under_way.popleft()
+            self._fill()  # the one that is waited for is the one in use
             decoded = future.result()
             del future  # else it keeps the batch while the caller uses it
             self._left += size

@@ -43,12 +43,15 @@ class ByteRanges:
         identifier: its name there.
         info: its version, in the connector's own terms.
         ranges: half-open, in any order; they may overlap.
+        touched: the bytes of the chunks in which they lie, where they are parts of chunks: what other batches want of
+            these lies near, so it tells how much of the resource will be wanted in all.
     """
 
     source: RangeSource
     identifier: str
     info: Any
     ranges: Sequence[tuple[int, int]]
+    touched: int = 0
 
     @property
     def resource(self) -> tuple[int, str, Any]:
