@@ -10,7 +10,8 @@ import datastack_fs
 import datastack_fs.connectors
 from datastack_fs.iterators import DatasetIterator
 
-IN_AN_ENVIRONMENT_OF_THEIR_OWN = {"datastack_fs.formats.torch_"}  # tests/with_torch runs its examples
+IN_AN_ENVIRONMENT_OF_THEIR_OWN = {"datastack_fs.formats.torch_", "datastack_fs.bridges.ray_reading"}
+"""Their examples, if they have any, run in tests/with_torch and tests/with_ray."""
 
 VOCABULARY = {
     "ArchiveStorageConnector",

@@ -45,7 +45,7 @@ FLOORS = [
         "training",
     },
     {"config_file", "config_schema", "profiles", "profile_choice", "config", "manifest", "lease", "factory"},
-    {"catalogue", "catalogue_factory", "catalogue_file", "catalogue_schema"},
+    {"bridges", "catalogue", "catalogue_factory", "catalogue_file", "catalogue_schema"},
     {"datasets", "known_datasets", "repository"},
     {"cli", "testing"},
 ]

@@ -1,0 +1,21 @@
+"""Iterators handed to other libraries: Ray, dask, Hugging Face datasets; the names are loaded when they are used."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from datastack_fs.bridges.ray_ import to_ray
+
+__all__ = ["to_ray"]
+
+_MODULES = {"to_ray": "ray_"}
+
+
+if not TYPE_CHECKING:  # a type checker would take any name for one of ours
+
+    def __getattr__(name: str) -> Any:
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
