@@ -17,6 +17,7 @@ from datastack_fs.errors import (
 )
 from datastack_fs.formats.hdf5_checks import check_dataset
 from datastack_fs.formats.hdf5_chunks import ChunkIndex, chunk_index
+from datastack_fs.formats.hdf5_heaps import SIZE_BYTES, CheckedReads
 from datastack_fs.formats.hdf5_index import remote_chunk_index
 from datastack_fs.formats.local import PinnedFile, pinned_state
 from datastack_fs.resource import StreamedResource
@@ -50,8 +51,12 @@ class HDF5File:
         self.pin: PinnedFile | None = None
         if resource.local_path is not None:
             self.pin = PinnedFile(resource.fileno(), pinned_state(resource), self._what)
+        reads = CheckedReads(resource, self._what)
         with self.reading():
-            self._file = h5py.File(resource, "r")
+            self._file = h5py.File(reads, "r")
+            _, reads.size_bytes = self._file.id.get_create_plist().get_sizes()
+        if reads.size_bytes not in SIZE_BYTES:
+            raise DatasetFileCorruptError(f"{self._what} has sizes of {reads.size_bytes} bytes, which HDF5 can't read")
         # HDF5 closes what is open when the process exits, and calls Python for it, which has ended by then: a crash
         # (h5py 3.16, HDF5 2.0). A finalizer runs before.
         self._finalizer = weakref.finalize(self, self._file.close)

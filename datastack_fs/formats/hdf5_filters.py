@@ -53,7 +53,7 @@ class FilterPipeline:
         if not {_DEFLATE, _SHUFFLE, _FLETCHER32, *(() if _lzf is None else (_LZF,))}.issuperset(codes):
             return None
         sizes = [values[0] for code, _, values, _ in filters if code == _SHUFFLE and values]
-        if len(sizes) != codes.count(_SHUFFLE) or len(set(sizes)) > 1:
+        if len(sizes) != codes.count(_SHUFFLE) or len(set(sizes)) > 1 or 0 in sizes:
             return None
         return cls(codes, sizes[0] if sizes else 1, chunk_bytes)
 

@@ -15,7 +15,7 @@ from datastack_fs.iterators.blocks import Blocks
 from datastack_fs.iterators.chunks import read_in_chunks
 from datastack_fs.iterators.contents import one_line
 from datastack_fs.iterators.indices import IndexArray, Indices, as_index, as_indices
-from datastack_fs.iterators.labels import columns_of, label_array, samples_of
+from datastack_fs.iterators.labels import columns_of, label_array, pick, samples_of
 from datastack_fs.iterators.meta import DatasetMeta
 from datastack_fs.iterators.origin import Origin, origin_of
 from datastack_fs.iterators.planning import ByteRanges, Plan, merged
@@ -184,7 +184,7 @@ class DatasetIterator(Stacking[SampleT_co], ABC):
         """
         checked = as_indices(indices, len(self))
         if not len(checked):
-            return tuple(np.empty(0, dtype=object) for _ in self.meta.positions)
+            return self._no_rows()
         columns = self._columns_at(checked)
         for column in columns:
             if isinstance(column, np.ndarray) and len(column) != len(checked):
@@ -285,6 +285,12 @@ class DatasetIterator(Stacking[SampleT_co], ABC):
         if len(tags) != len(self):
             raise RuntimeError(f"{type(self).__name__}._tags gave {len(tags)} tags for {len(self)} samples")
         return tags
+
+    def _no_rows(self) -> tuple[Any, ...]:
+        """Columns without rows, of the types that the first sample says where all have the same."""
+        if not len(self) or not self._is_columnar():
+            return tuple(np.empty(0, dtype=object) for _ in self.meta.positions)
+        return tuple(pick(column, slice(0)) for column in self._columns_at(np.zeros(1, np.int64)))
 
     def _columns_at(self, indices: IndexArray) -> tuple[Any, ...]:
         """``_take``, with all that the stack needs fetched at once where it can be planned."""

@@ -45,7 +45,7 @@ def coded(
         codes = codes.astype(np.promote_types(codes.dtype, np.min_scalar_type(max(0, len(numbers) - 1))), copy=False)
         codes[start : start + len(labels)] = met[places]
         start += len(labels)
-    values = sorted(numbers, key=lambda value: (type(value).__name__, value))
+    values = sorted(numbers, key=_rank)
     ranks = np.empty(len(values), codes.dtype)
     ranks[[numbers[value] for value in values]] = np.arange(len(values))
     counts = np.zeros(len(values), np.int64)
@@ -54,6 +54,11 @@ def coded(
         codes[first : first + len(block)] = block
         counts += np.bincount(block, minlength=len(values))
     return codes, values, counts
+
+
+def _rank(value: Any) -> tuple[str, Any]:
+    """Its place among values that don't compare; True is 1 among integers, as a block that holds both makes of it."""
+    return "int" if isinstance(value, int) else type(value).__name__, value
 
 
 def _distinct(labels: npt.NDArray[Any], start: int, what: str, way_out: str) -> tuple[list[Any], npt.NDArray[Any]]:

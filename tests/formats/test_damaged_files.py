@@ -2,24 +2,19 @@
 
 import os
 import re
-import signal
-import warnings
-from contextlib import contextmanager
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from datastack_fs import open_dataset
-from datastack_fs.connectors import MemoryStorageConnector
 from datastack_fs.errors import DatastackError
 from datastack_fs.testing.iterators import assert_same
 from harness.cases import all_cases
-from harness.stores import unique
+from harness.damaged import DamagedFileReader, store_with
 
 CASES = {case.name: case for case in all_cases() if case.identifier in case.contents}
 EXAMPLES = 2000 if os.environ.get("DATASTACK_SOAK") else 100
-LONGEST = 20  # seconds for one damaged file of a few KiB
 
 relaxed = settings(
     max_examples=EXAMPLES,
@@ -28,14 +23,27 @@ relaxed = settings(
 )
 
 
+@pytest.fixture(scope="module")
+def child():
+    reader = DamagedFileReader()
+    yield reader
+    reader.close()
+
+
+@pytest.fixture
+def reader(child):
+    child.forgive()
+    return child
+
+
 @pytest.mark.parametrize("name", CASES)
 @given(data=st.data())
 @relaxed
-def test_a_truncated_file_is_an_error_or_ends_early(name, data):
+def test_a_truncated_file_is_an_error_or_ends_early(reader, name, data):
     case = CASES[name]
     whole = case.contents[case.identifier]
     kept = data.draw(st.integers(0, len(whole) - 1), label="bytes kept")
-    samples = read(case, whole[:kept])
+    samples = reader.read(case, whole[:kept])
     if samples is None:
         return
     assert case.is_text or kept >= len(whole) - case.slack, (
@@ -49,7 +57,7 @@ def test_a_truncated_file_is_an_error_or_ends_early(name, data):
 @pytest.mark.parametrize("name", CASES)
 @given(data=st.data())
 @relaxed
-def test_a_damaged_file_is_an_error_or_has_samples(name, data):
+def test_a_damaged_file_is_an_error_or_has_samples(reader, name, data):
     case = CASES[name]
     content = bytearray(case.contents[case.identifier])
     for _ in range(data.draw(st.integers(1, 4), label="damages")):
@@ -63,7 +71,7 @@ def test_a_damaged_file_is_an_error_or_has_samples(name, data):
             del content[at : at + data.draw(st.integers(1, 9))]
         else:
             content[at : at + 8] = bytes(len(content[at : at + 8]))
-    read(case, bytes(content))
+    reader.read(case, bytes(content))
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -75,38 +83,3 @@ def test_what_is_no_such_file_is_an_error_that_names_it(name, content):
         return
     with pytest.raises(DatastackError, match=re.escape(case.identifier)):
         open_dataset(case.identifier, storage=connector, format=case.format, **case.options)
-
-
-def read(case, content):
-    """All samples of a damaged file; None if an error says that it is one."""
-    connector = store_with(case, content)
-    with in_time(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            iterator = open_dataset(case.identifier, storage=connector, format=case.format, **case.options)
-            iterator.targets()
-            return list(iterator)
-        except DatastackError:
-            return None
-
-
-def store_with(case, content):
-    connector = MemoryStorageConnector(unique("damaged"))
-    for name, other in case.contents.items():
-        connector.set_resource(name, other)
-    connector.set_resource(case.identifier, content)
-    return connector
-
-
-@contextmanager
-def in_time():
-    def stop(*_):
-        raise AssertionError(f"no answer within {LONGEST} s")
-
-    before = signal.signal(signal.SIGALRM, stop)
-    left = signal.alarm(LONGEST)
-    try:
-        yield
-    finally:
-        signal.alarm(left)
-        signal.signal(signal.SIGALRM, before)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from datastack_fs.iterators import DatasetMeta, SequenceDatasetIterator
@@ -248,11 +248,13 @@ def test_targets_without_classes_are_refused(targets, message):
     ),
     st.integers(1, 300),
 )
+@example([0, True], 1)
+@example([0, True], 2)
 def test_labels_that_come_in_blocks_are_numbered_as_one(labels, size):
     blocks = [label_array(labels[start : start + size]) for start in range(0, len(labels), size)]
     codes, values, counts = coded(blocks, len(labels), "label", "give integers")
     assert [values[code] for code in codes] == labels
-    assert values == sorted(set(labels), key=lambda label: (type(label).__name__, label))
+    assert values == sorted(set(labels), key=lambda label: ("str" if isinstance(label, str) else "int", label))
     assert counts.tolist() == [labels.count(value) for value in values]
     assert codes.dtype == np.min_scalar_type(max(0, len(values) - 1))
 

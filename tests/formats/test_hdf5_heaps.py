@@ -1,0 +1,100 @@
+"""Heaps of HDF5 files that would keep HDF5 busy for ever: an error, wherever values of variable length are read."""
+
+import io
+import struct
+
+import h5py
+import numpy as np
+import pytest
+
+from datastack_fs.connectors import MemoryStorageConnector
+from datastack_fs.errors import DatasetFileCorruptError
+from datastack_fs.formats.hdf5 import HDF5DatasetIterator
+from datastack_fs.testing.processes import in_child
+
+TEXT = h5py.string_dtype()
+ROWS = [f"the {number}. finch" for number in range(40)]
+
+
+def text(file):
+    file.create_dataset("x", data=ROWS, dtype=TEXT)
+
+
+def packed(file):
+    file.create_dataset("x", data=ROWS, dtype=TEXT, chunks=(8,), compression="gzip")
+
+
+def long(file):  # its heap is larger than what HDF5 reads of one first
+    file.create_dataset("x", data=["w" * 9_000, "owl"], dtype=TEXT)
+
+
+def ragged(file):
+    rows = file.create_dataset("x", (9,), h5py.vlen_dtype(np.int64))
+    for number in range(9):
+        rows[number] = np.zeros(number)
+
+
+def records(file):
+    kind = np.dtype([("name", TEXT), ("size", "<f4")])
+    file.create_dataset("x", data=np.array([("finch", 1), ("owl", 2)], dtype=kind))
+
+
+def attribute(file):
+    file["x"] = np.arange(3)
+    file["x"].attrs["feature_names"] = ["width", "height"]
+
+
+def saved(build, size_bytes=8, **options):
+    creation = h5py.h5p.create(h5py.h5p.FILE_CREATE)
+    creation.set_sizes(8, size_bytes)
+    access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
+    access.set_fapl_core(backing_store=False)
+    if options:
+        access.set_libver_bounds(h5py.h5f.LIBVER_LATEST, h5py.h5f.LIBVER_LATEST)
+    with h5py.File(h5py.h5f.create(b"x", h5py.h5f.ACC_TRUNC, creation, access)) as file:
+        build(file)
+        file.flush()
+        return file.id.get_file_image()
+
+
+def samples(data):
+    store = MemoryStorageConnector("hdf5-heaps")
+    store.set_resource("birds.h5", data)
+    iterator = HDF5DatasetIterator(store.get_resource("birds.h5"), sample="x")
+    return iterator.meta.feature_names, list(iterator)
+
+
+def message(data):
+    try:
+        return repr(samples(data))
+    except DatasetFileCorruptError as error:
+        return str(error)
+
+
+def without_bytes(data, header):
+    """The file with another header for the second object of its first heap."""
+    heap = data.index(b"GCOL")
+    size = int.from_bytes(data[heap + 24 : heap + 28], "little")
+    place = heap + 16 + 16 + (size + 7) // 8 * 8
+    return place, data[:place] + header + data[place + len(header) :]
+
+
+@pytest.mark.parametrize("latest", [{}, {"latest": True}], ids=["earliest", "latest"])
+@pytest.mark.parametrize("build", [text, packed, long, ragged, records, attribute])
+def test_an_object_without_bytes_is_an_error_that_says_where(build, latest):
+    whole = saved(build, **latest)
+    assert samples(whole)
+    free = struct.pack("<HHIQ", 0, 0, 0, 0)
+    around = struct.pack("<HHIQ", 2, 1, 0, 2**64 - 16)  # with its own header it takes 2^64 bytes
+    for place, damaged in (without_bytes(whole, free), without_bytes(whole, around)):
+        told = in_child("fork", message, damaged)  # where it would hang, it is killed
+        assert f"an object of no bytes at byte {place:,}" in told
+
+
+def test_files_with_short_sizes_are_checked_too():
+    whole = saved(text, size_bytes=4)
+    assert samples(whole)[1][39][0] == ROWS[39]
+    place, damaged = without_bytes(whole, bytes(12))
+    assert f"an object of no bytes at byte {place:,}" in in_child("fork", message, damaged)
+    told = in_child("fork", message, saved(text, size_bytes=16))
+    assert "sizes of 16 bytes" in told
