@@ -16,6 +16,9 @@ MOST_RATIO: Final = 1100
 ALWAYS_ALLOWED: Final = 16 << 20
 """Bytes up to which a dataset may be larger than that: one that was never written reads as its fill value."""
 
+_VLEN_KIND: Final = 3
+"""Where an encoded type says if it is rows (0) or text (1), in the lower half of a byte; h5py has text as a string."""
+
 
 def check_dataset(dataset: h5py.Dataset, what: str, file_bytes: int) -> None:
     """Refuses a dataset that can't be read, or must not be.
@@ -41,6 +44,7 @@ def check_stored(dataset: h5py.Dataset, what: str, file_bytes: int) -> None:
     """The same of one that need not hold data: it may be empty, or hold references."""
     if dataset.is_virtual or dataset.external:
         raise MaliciousFilePathError(f"{what}: its data leads to another file, which is refused")
+    check_type(dataset.id.get_type(), what)
     _check_filters(dataset, what)
     if dataset.shape is not None:
         _check_shape(dataset, what, file_bytes)
@@ -56,6 +60,17 @@ def holds_references(dtype: np.dtype[Any]) -> bool:
     if isinstance(element, np.dtype):
         return holds_references(element)
     return h5py.check_ref_dtype(dtype) is not None
+
+
+def check_type(stored: h5py.h5t.TypeID, what: str) -> None:
+    """Refuses a damaged type of variable length, over whose values HDF5 2.0 crashes."""
+    if isinstance(stored, h5py.h5t.TypeCompoundID):
+        for number in range(stored.get_nmembers()):
+            check_type(stored.get_member_type(number), what)
+    elif isinstance(stored, (h5py.h5t.TypeVlenID, h5py.h5t.TypeArrayID)):
+        if isinstance(stored, h5py.h5t.TypeVlenID) and stored.encode()[_VLEN_KIND] & 0xF != 0:
+            raise DatasetFileCorruptError(f"{what} is damaged: its type is neither rows nor text of variable length")
+        check_type(stored.get_super(), what)
 
 
 def _check_filters(dataset: h5py.Dataset, what: str) -> None:

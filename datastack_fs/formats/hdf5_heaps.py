@@ -63,7 +63,7 @@ class CheckedReads:
             raise DatasetFileCorruptError(
                 f"{self._what} can't be read as HDF5: it ends at byte {self.tell():,}, within what is read there"
             )
-        if self._begun is not None or view[: len(_BEGIN)] == _BEGIN:
+        if self._begun is not None or bytes(view[: len(_BEGIN)]) == _BEGIN:
             self._look_at(view)
         return count
 
@@ -73,7 +73,7 @@ class CheckedReads:
         begun, self._begun = self._begun, None
         if begun is not None and at == begun[0] + len(begun[1]):
             self._check(begun[0], begun[1] + bytes(view))
-        elif view[: len(_BEGIN)] == _BEGIN and at not in self._checked:
+        elif bytes(view[: len(_BEGIN)]) == _BEGIN and at not in self._checked:
             size = int.from_bytes(view[_SIZE_AT : _SIZE_AT + self.size_bytes], "little")
             if size <= len(view):
                 self._check(at, view[:size])

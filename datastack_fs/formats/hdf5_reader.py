@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datastack_fs.errors import DatasetFileCorruptError
+from datastack_fs.formats.hdf5_checks import check_type
 from datastack_fs.formats.hdf5_decoded import DecodedRows, decoded_rows
 from datastack_fs.formats.hdf5_file import HDF5File
 from datastack_fs.formats.hdf5_mapped import MappedRows, is_plain, mapped_rows
@@ -151,6 +152,7 @@ class HDF5Reader:
             dataset = self._datasets[name]
             if isinstance(dataset, Mapping) or attribute not in dataset.attrs:
                 return None
+            check_type(dataset.attrs.get_id(attribute).get_type(), f"the attribute {attribute!r} of {name!r}")
             words = np.atleast_1d(dataset.attrs[attribute])
             return tuple(word.decode() if isinstance(word, bytes) else str(word) for word in words)
 
