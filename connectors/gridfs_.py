@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -28,6 +29,7 @@ except ModuleNotFoundError as error:
 if TYPE_CHECKING:
     import io
 
+    from _typeshed import WriteableBuffer
     from typing_extensions import Self
 
     from datastack_fs.connectors.gridfs_bucket import Document
@@ -177,8 +179,26 @@ class _ResourceReader(RevisionReader):
         super().__init__(connector._fs.chunks, _document(info))
         self._connector = connector
 
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        count = super().readinto(buffer)
+        self._connector.meter.note(self._document["filename"], used_bytes=count)
+        return count
+
+    def readall(self) -> bytes:
+        content = super().readall()
+        size = len(content)
+        self._connector.meter.note(self._document["filename"], fetched_bytes=size, used_bytes=size)
+        return content
+
     def _ask(self, call: Callable[[], T]) -> T:
-        return self._connector._ask(self._document["filename"], call)
+        began = time.monotonic()
+        answer = self._connector._ask(self._document["filename"], call)
+        self._connector.meter.note(self._document["filename"], requests=1, seconds=time.monotonic() - began)
+        return answer
+
+    def _keep(self, chunks: dict[int, bytes]) -> None:
+        self._connector.meter.note(self._document["filename"], fetched_bytes=sum(map(len, chunks.values())))
+        super()._keep(chunks)
 
 
 def _document(info: ResourceInfo) -> Document:

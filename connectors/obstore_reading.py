@@ -66,6 +66,10 @@ class ObstoreReading(StorageConnector):
             return super()._read_whole(wanted)
         with collection_paused():
             found = self._fast().read([self._whole(each) for each in wanted])
+        for each, answer in zip(wanted, found, strict=True):
+            if answer is not None:
+                identifier = each if isinstance(each, str) else each.identifier
+                self.meter.note(identifier, requests=1, fetched_bytes=len(answer), used_bytes=len(answer))
         rest = iter(super()._read_whole([each for each, answer in zip(wanted, found, strict=True) if answer is None]))
         return [next(rest) if answer is None else bytes(answer) for answer in found]
 
@@ -84,6 +88,13 @@ class ObstoreReading(StorageConnector):
             found = iter(self._fast().read(pieces))
         answers = [[next(found) for _ in plan.requests] for plan in plans]
         missing = [one for one, mine in zip(wanted, answers, strict=True) if None in mine]
+        for (info, ranges), mine in zip(wanted, answers, strict=True):
+            self.meter.note(
+                info.identifier,
+                requests=len(mine),
+                fetched_bytes=sum(len(answer) for answer in mine if answer is not None),
+                used_bytes=0 if None in mine else sum(stop - start for start, stop in ranges),
+            )
         rest = iter(super().get_many_ranges(missing))
         return [
             next(rest) if None in mine else plan.views([answer for answer in mine if answer is not None])

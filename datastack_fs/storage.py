@@ -18,6 +18,7 @@ from datastack_fs.errors import (
     ResourceNotFoundError,
 )
 from datastack_fs.identifiers import check_identifier, check_prefix, is_identifier
+from datastack_fs.metrics import Meter, Metrics
 from datastack_fs.reading import RangePlan, RemoteReader
 from datastack_fs.resource import Content, Range, ResourceInfo, StreamedResource
 from datastack_fs.resources_plan import ResourcesPlan
@@ -69,6 +70,7 @@ class StorageConnector(StorageAccess):
         self._url = url
         self.read_only = read_only
         self.deadline = deadline
+        self.meter = Meter()
 
     @classmethod
     def from_url(cls, url: str, **options: Any) -> Self:
@@ -222,6 +224,7 @@ class StorageConnector(StorageAccess):
                 raise ValueError(f"range ({start}, {stop}) of {identifier}, which has {info.size} bytes")
         plan = RangePlan(ranges, gap=self.gap_bytes, part=self.part_bytes)
         answers = self._fetch(info, plan.requests)
+        self.meter.note(identifier, used_bytes=sum(stop - start for start, stop in ranges))
         return plan.cut(answers) if copy else plan.views(answers)
 
     def get_many_ranges(self, wanted: Sequence[tuple[ResourceInfo, Sequence[Range]]]) -> list[Sequence[Content]]:
@@ -288,6 +291,11 @@ class StorageConnector(StorageAccess):
         """
         self._check_writable("sweep", self.url)
         return self._retry("sweep", self.url, lambda: self._sweep(older_than))
+
+    @property
+    def metrics(self) -> Metrics:
+        """What reading from this store cost so far in this process, by this connector."""
+        return self.meter.total
 
     def close(self) -> None:
         """Ends connections. The connector stays usable: it connects anew when it is asked for something."""

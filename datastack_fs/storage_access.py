@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from datastack_fs.errors import (
     ResourceNotFoundError,
     StorageUnavailableError,
 )
+from datastack_fs.metrics import Meter
 from datastack_fs.reading import collection_paused
 from datastack_fs.resource import Content, Range, ResourceInfo
 
@@ -34,9 +36,11 @@ class StorageAccess(ABC):
 
     Attributes:
         deadline: seconds without progress after which an operation gives up.
+        meter: counts what is read.
     """
 
     deadline: float
+    meter: Meter
 
     @property
     @abstractmethod
@@ -55,10 +59,20 @@ class StorageAccess(ABC):
         """Every range in full, of that version; each is retried on its own, as long as any of them comes."""
         deadline = Deadline(self.deadline)
         found: dict[Range, Content] = {}
-        short = 0
+        short = rounds = 0
         while missing := [wanted for wanted in ranges if wanted not in found]:
             failure: StorageUnavailableError | None = None
-            for wanted, answer in zip(missing, self._answers(info, missing), strict=True):
+            began = time.monotonic()
+            answers = self._answers(info, missing)
+            self.meter.note(
+                info.identifier,
+                requests=len(missing),
+                retries=len(missing) if rounds else 0,
+                fetched_bytes=sum(len(answer) for answer in answers if not isinstance(answer, Exception)),
+                seconds=time.monotonic() - began,
+            )
+            rounds += 1
+            for wanted, answer in zip(missing, answers, strict=True):
                 if isinstance(answer, Exception):
                     error = self._translated(answer, "read", info.identifier)
                     if not isinstance(error, StorageUnavailableError):

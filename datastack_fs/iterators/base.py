@@ -17,10 +17,12 @@ from datastack_fs.iterators.contents import one_line
 from datastack_fs.iterators.indices import IndexArray, Indices, as_index, as_indices
 from datastack_fs.iterators.labels import columns_of, label_array, pick, samples_of
 from datastack_fs.iterators.meta import DatasetMeta
+from datastack_fs.iterators.metering import LeafMeter, meter_of
 from datastack_fs.iterators.origin import Origin, origin_of
 from datastack_fs.iterators.planning import ByteRanges, Plan, merged
 from datastack_fs.iterators.stacking import SampleT_co, Stacking
 from datastack_fs.iterators.tree import html_list, text_lines, tree_of
+from datastack_fs.metrics import Metrics
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -57,6 +59,7 @@ class DatasetIterator(Stacking[SampleT_co], ABC):
     """Whether labels can be had without the bytes of samples; None: yes, if the class writes ``_targets``."""
 
     _origin: Origin | None = None
+    _meter: LeafMeter | None = None
 
     def __init__(self, meta: DatasetMeta) -> None:
         self._meta = meta
@@ -137,7 +140,8 @@ class DatasetIterator(Stacking[SampleT_co], ABC):
         if _definer(cls, "_sample") is _definer(cls, "_samples") is DatasetIterator:
             raise TypeError(f"{cls.__name__} can't read: write _sample(self, index) or _samples(self, indices)")
         made = super().__new__(cls)
-        made._origin = origin_of(args[0] if args else options.get("resource"))
+        source = args[0] if args else options.get("resource")
+        made._origin, made._meter = origin_of(source), meter_of(source)
         return made
 
     # Reading, the same for all
@@ -328,6 +332,21 @@ class DatasetIterator(Stacking[SampleT_co], ABC):
         return self._origin
 
     @property
+    def metrics(self) -> Metrics:
+        """What reading from the resources of all its leaves cost in this process: the same for all who read them.
+
+        Each resource counts once. What lies in memory, or in a local file that is mapped, costs nothing.
+
+        Examples:
+            >>> from datastack_fs.iterators import SequenceDatasetIterator
+            >>> SequenceDatasetIterator(["a", "b"])[1:].metrics.requests
+            0
+        """
+        leaves = leaves_of(self)
+        meters = {(id(leaf._meter.connector), leaf._meter.identifier): leaf._meter for leaf in leaves if leaf._meter}
+        return Metrics.sum(meter.read() for meter in meters.values())
+
+    @property
     def underlying_iterators(self) -> tuple[DatasetIterator[Any], ...]:
         """The iterators that this one reads from; none for a leaf."""
         return ()
@@ -365,6 +384,12 @@ class DatasetIterator(Stacking[SampleT_co], ABC):
     def _contents(self) -> tuple[str | None, ...] | None:
         """What stands at each position, in words, as far as that is known without reading (see ``described``)."""
         return None
+
+
+def leaves_of(iterator: DatasetIterator[Any]) -> list[DatasetIterator[Any]]:
+    """What a stack stands on at last, in order."""
+    below = iterator.underlying_iterators
+    return [leaf for part in below for leaf in leaves_of(part)] if below else [iterator]
 
 
 def check_iterator(iterator: object) -> None:

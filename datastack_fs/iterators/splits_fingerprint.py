@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from datastack_fs.iterators.base import DatasetIterator
+from datastack_fs.iterators.base import DatasetIterator, leaves_of
 
 _DIGEST_BYTES: Final = 16
 _SHOWN_DIGITS: Final = 20
@@ -56,7 +56,7 @@ class Fingerprint:
     @classmethod
     def of(cls, iterator: DatasetIterator[Any]) -> Fingerprint:
         """The fingerprint of an iterator; reads its labels."""
-        origins = [leaf.origin for leaf in _leaves(iterator)]
+        origins = [leaf.origin for leaf in leaves_of(iterator)]
         parts = [
             StoredPart(origin.identifier, origin.size, origin.checksum)
             for origin in origins
@@ -128,8 +128,3 @@ def _canonical(label: Any) -> bytes:
 
 def _joined(parts: Iterable[Any]) -> bytes:
     return b"".join(map(_canonical, parts))
-
-
-def _leaves(iterator: DatasetIterator[Any]) -> list[DatasetIterator[Any]]:
-    below = iterator.underlying_iterators
-    return [leaf for part in below for leaf in _leaves(part)] if below else [iterator]

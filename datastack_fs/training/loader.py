@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any, Generic, TypeVar
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Generic, SupportsIndex, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from datastack_fs.iterators.orders import natural
+from datastack_fs.metrics import Metrics
 from datastack_fs.training.sampler import ResumableBatchSampler
 
 BatchT = TypeVar("BatchT")
@@ -21,6 +24,10 @@ class ResumableLoader(Generic[BatchT]):
 
     Args:
         loader: torch's DataLoader, or whatever yields the batches of its ``batch_sampler`` (or ``sampler``) in order.
+        log: called every so many batches with numbers by name, for a logger: the epoch and step, the seconds that the
+            loop waited for batches and those that it used them, and, where the data is read in this process, the
+            iterator's metrics, all since the call before.
+        log_every: how many batches that are.
 
     Examples:
         >>> class Loader:
@@ -36,8 +43,15 @@ class ResumableLoader(Generic[BatchT]):
         ([2, 4, 7], 1)
     """
 
-    def __init__(self, loader: Iterable[BatchT]) -> None:
+    def __init__(
+        self,
+        loader: Iterable[BatchT],
+        *,
+        log: Callable[[dict[str, float]], object] | None = None,
+        log_every: SupportsIndex = 100,
+    ) -> None:
         self._loader = loader
+        self._log = None if log is None else _Log(log, natural("log_every", log_every) or 1)
         found = [getattr(loader, name, None) for name in ("batch_sampler", "sampler")]
         samplers = [sampler for sampler in found if isinstance(sampler, ResumableBatchSampler)]
         if not samplers:
@@ -59,9 +73,14 @@ class ResumableLoader(Generic[BatchT]):
             self.sampler.set_epoch(self._epoch + 1)
         self.sampler.restart()
         self._epoch, self._done = self.sampler.epoch, self.sampler.first_step
+        began = time.monotonic()
         for batch in self._loader:
             self._done += 1
+            arrived = time.monotonic()
             yield batch
+            if self._log is not None:
+                self._log.note(self, arrived - began, time.monotonic() - arrived)
+            began = time.monotonic()
 
     @property
     def epoch(self) -> int:
@@ -95,3 +114,25 @@ class ResumableLoader(Generic[BatchT]):
         """
         self.sampler.load_state_dict(state)
         self._epoch, self._done = self.sampler.epoch, self.sampler.first_step
+
+
+class _Log:
+    """What a loop did since it was told last."""
+
+    def __init__(self, tell: Callable[[dict[str, float]], object], every: int) -> None:
+        self._tell, self._every = tell, every
+        self._batches = 0
+        self._waited = self._used = 0.0
+        self._before: Metrics | None = None
+
+    def note(self, loader: ResumableLoader[Any], waited: float, used: float) -> None:
+        self._batches += 1
+        self._waited += waited
+        self._used += used
+        if self._batches < self._every:
+            return
+        now = loader.sampler.iterator.metrics
+        since = now - (self._before or Metrics())
+        times = {"epoch": loader.epoch, "step": loader.step, "waited_seconds": self._waited, "used_seconds": self._used}
+        self._batches, self._waited, self._used, self._before = 0, 0.0, 0.0, now
+        self._tell({**times, **since.as_dict()})

@@ -61,7 +61,7 @@ class ResumableBatchSampler:
         last: Last = "drop",
     ) -> None:
         found_rank, found_size = _distributed()
-        self._iterator = iterator
+        self.iterator = iterator
         length = len(iterator)
         order = _order(iterator, shuffle, seed, window)
         size = natural("world_size", found_size if world_size is None else world_size)
@@ -142,7 +142,7 @@ class ResumableBatchSampler:
 
     @cached_property
     def _fingerprint(self) -> DataFingerprint:
-        return DataFingerprint.of(self._iterator)
+        return DataFingerprint.of(self.iterator)
 
 
 class DrawnBatches(Iterator[list[int]]):
