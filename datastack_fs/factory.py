@@ -228,7 +228,8 @@ class DatasetFactory(ABC):
     def manifest(self) -> Manifest | None:
         """What a whole preparation has stored, whether that is still there or not; None if there was none."""
         found = read_manifest(self.storage_connector, self.identifier("manifest.json"))
-        return found if found and (found.dataset, found.version) == (self.name, self.version) else None
+        is_ours = found and not found.splits and (found.dataset, found.version) == (self.name, self.version)
+        return found if is_ours else None
 
     def resources(self) -> list[ResourceInfo]:
         """The resources of the prepared dataset.

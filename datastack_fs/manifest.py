@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from datastack_fs.credentials import redact
@@ -32,6 +32,23 @@ class ManifestEntry:
 
 
 @dataclass(frozen=True)
+class ManifestSplit:
+    """How a split that no factory knows is opened.
+
+    Attributes:
+        parts: the identifiers of its HDF5 files, whose samples come one after the other.
+        sample: which datasets of a file are the samples: a name, a list of names, or a mapping to names.
+        target: the same for the targets; None if there are none.
+        tag: the same for the tags.
+    """
+
+    parts: tuple[str, ...]
+    sample: Any
+    target: Any = None
+    tag: Any = None
+
+
+@dataclass(frozen=True)
 class Manifest:
     """The resources of a prepared dataset.
 
@@ -40,6 +57,7 @@ class Manifest:
         version: that of the dataset's preparation.
         library: the version of this library that prepared it.
         resources: all but the manifest itself.
+        splits: by name, of a dataset that was written without a factory; empty where a factory opens them.
 
     Examples:
         >>> manifest = Manifest("birds", "1", "0.1.0", (ManifestEntry("birds/train.h5", 4),))
@@ -51,6 +69,7 @@ class Manifest:
     version: str
     library: str
     resources: tuple[ManifestEntry, ...]
+    splits: Mapping[str, ManifestSplit] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -58,7 +77,8 @@ class Manifest:
         dataset: str,
         version: str,
         infos: Sequence[ResourceInfo],
-        definitions: Sequence[ResourceDefinition],
+        definitions: Sequence[ResourceDefinition] = (),
+        splits: Mapping[str, ManifestSplit] | None = None,
     ) -> Self:
         """The manifest of resources as they were stored, and where some of them came from."""
         sources: Mapping[str, ResourceDefinition] = {each.identifier: each for each in definitions}
@@ -68,7 +88,7 @@ class Manifest:
             known = (redact(source.source), source.checksum) if source else (None, None)
             return ManifestEntry(info.identifier, info.size, info.checksum, *known)
 
-        return cls(dataset, version, _library_version(), tuple(map(entry, infos)))
+        return cls(dataset, version, _library_version(), tuple(map(entry, infos)), splits or {})
 
     @classmethod
     def from_json(cls, content: bytes) -> Self | None:
@@ -78,7 +98,11 @@ class Manifest:
             if facts["format"] != _FORMAT:
                 return None
             entries = tuple(ManifestEntry(**each) for each in facts["resources"])
-            return cls(str(facts["dataset"]), str(facts["version"]), str(facts["library"]), entries)
+            splits = {
+                name: ManifestSplit(**{**split, "parts": tuple(split["parts"])})
+                for name, split in facts.get("splits", {}).items()
+            }
+            return cls(str(facts["dataset"]), str(facts["version"]), str(facts["library"]), entries, splits)
         except (ValueError, KeyError, TypeError):
             return None
 
@@ -91,6 +115,8 @@ class Manifest:
             "library": self.library,
             "resources": [{key: each for key, each in vars(entry).items() if each} for entry in self.resources],
         }
+        if self.splits:
+            facts["splits"] = {name: asdict(split) for name, split in self.splits.items()}
         return json.dumps(facts, indent=2).encode() + b"\n"
 
     def stored(self, connector: StorageConnector) -> list[ResourceInfo] | None:

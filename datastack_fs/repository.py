@@ -63,7 +63,8 @@ def load_dataset(
     """Opens a split of a dataset that is known by name, after preparing it in the store if need be.
 
     A dataset of a catalogue is opened where it is, and nothing is copied, unless ``storage`` is given or the catalogue
-    says ``copy: true``: then its files are copied to the store first.
+    says ``copy: true``: then its files are copied to the store first. A name that nothing knows is looked for in the
+    store: datasets that ``bridges.write_to`` wrote there are opened by their manifest.
 
     Args:
         name: ``digits``, ``mnist``, ``fashion-mnist``, ``iris``, ``wine``, ``breast_cancer``, or one that an installed
@@ -88,8 +89,17 @@ def load_dataset(
     from datastack_fs.config import connect
     from datastack_fs.factory import check_keys
     from datastack_fs.known_datasets import dataset_factory, opened_in_place
+    from datastack_fs.stored_dataset import open_stored, stored_manifest
 
-    factory_class = dataset_factory(name)
+    try:
+        factory_class = dataset_factory(name)
+    except DatasetNotFoundError:
+        connector = connect(storage)
+        manifest = stored_manifest(connector, name)
+        if manifest is None:
+            raise
+        check_keys(name, config)
+        return open_stored(connector, manifest, split)
     in_place = opened_in_place(factory_class) if storage is None else None
     if in_place is not None:
         check_keys(name, config)

@@ -20,7 +20,8 @@ def named_columns(columns: tuple[Any, ...], meta: DatasetMeta) -> dict[str, npt.
 
     A sample that is one value is called ``sample``. The parts of one that is a mapping keep their own names, those of a
     tuple are ``sample.0``, ``sample.1``, and what is nested deeper has a dot for each step. Targets are called
-    ``target`` (``target.0``, ``target.left``), tags ``tag``, what stands at further positions ``value.3``.
+    ``target`` (``target.0``, ``target.left``), tags ``tag``, what stands at further positions ``value.3``. Columns that
+    hold nothing but None are left out: what has no targets or tags gives none.
 
     Raises:
         ValueError: two columns would have one name.
@@ -29,9 +30,9 @@ def named_columns(columns: tuple[Any, ...], meta: DatasetMeta) -> dict[str, npt.
         >>> meta = DatasetMeta("pairs", "pairs")
         >>> batch = ({"left": np.zeros((2, 8, 8)), "right": np.ones(2)}, np.array([0, 1]), np.array([None, None]))
         >>> list(named_columns(batch, meta))
-        ['left', 'right', 'target', 'tag']
+        ['left', 'right', 'target']
         >>> list(named_columns(((np.zeros(2), np.ones(2)), *batch[1:]), meta))
-        ['sample.0', 'sample.1', 'target', 'tag']
+        ['sample.0', 'sample.1', 'target']
     """
     names = dict(zip(meta.positions, ("sample", "target", "tag"), strict=True))
     found: dict[str, npt.NDArray[Any]] = {}
@@ -41,8 +42,14 @@ def named_columns(columns: tuple[Any, ...], meta: DatasetMeta) -> dict[str, npt.
         for path, part in _parts("" if whole else name, column):
             if path in found:
                 raise ValueError(f"{meta.identifier}: two columns are called {path!r}; map() gives samples other names")
-            found[path] = part
+            if not is_empty(part):
+                found[path] = part
     return found
+
+
+def is_empty(column: npt.NDArray[Any]) -> bool:
+    """Whether a column holds nothing but None."""
+    return column.dtype == np.object_ and all(value is None for value in column)
 
 
 def bytes_of_sample(iterator: DatasetIterator[Any]) -> int | None:

@@ -18,8 +18,8 @@ def to_ray(iterator: DatasetIterator[Any], *, blocks: int | None = None) -> ray.
 
     The iterator is pickled once; no sample passes through the driver. Each task reads a run of samples that ends where
     a chunk, a row group or a run of a file does, and yields Arrow tables of about 32 MiB, with tensors for arrays.
-    Columns are ``sample``, ``target`` and ``tag``; of samples that are mappings, one for each key. Rows come in the
-    order of the iterator (``dataset.context`` can give that up).
+    Columns are ``sample``, ``target`` and ``tag``, as far as there are any; of samples that are mappings, one for each
+    key. Rows come in the order of the iterator (``dataset.context`` can give that up).
 
     Nodes need this library, network access to the store, and what the connector reads from the environment:
     ``${NAME}`` in an option, and credentials of the store's own SDK, are looked up on each node. Secrets that were

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import h5py
@@ -59,12 +59,47 @@ def store_hdf5(
         >>> HDF5DatasetIterator(connector.get_resource("birds.h5")).meta.class_names[:2]
         ('owl', 'wren')
     """
+    named = ({"samples": samples, "targets": targets} for samples, targets in blocks)
+    words = {("targets", CLASS_NAMES): class_names, ("samples", FEATURE_NAMES): feature_names}
+    return store_columns(connector, identifier, named, length, words=words)
+
+
+def store_columns(
+    connector: StorageConnector,
+    identifier: str,
+    blocks: Iterable[Mapping[str, npt.NDArray[Any]]],
+    length: int,
+    *,
+    words: Mapping[tuple[str, str], Sequence[str] | None] | None = None,
+) -> ResourceInfo:
+    """Stores columns as datasets of an HDF5 file, each by its name, in the same way as ``store_hdf5`` does.
+
+    Args:
+        connector: the store.
+        identifier: the name of the resource.
+        blocks: some rows of all columns each, one after the other: numbers, arrays of one shape, or text.
+        length: how many rows there are in all.
+        words: lists of words by dataset and attribute.
+
+    Raises:
+        DatasetFileCorruptError: the rows are fewer than ``length``, or more, or not as many in all columns.
+        TypeError: a column holds what HDF5 has no type for: objects, or arrays of several shapes.
+
+    Examples:
+        >>> from datastack_fs.connectors.memory import MemoryStorageConnector
+        >>> from datastack_fs.formats.hdf5 import HDF5DatasetIterator
+        >>> connector = MemoryStorageConnector("store-columns-example")
+        >>> columns = {"grams": np.array([480.0, 9.0]), "name": np.array(["owl", "wren"], object)}
+        >>> info = store_columns(connector, "birds.h5", [columns], 2)
+        >>> HDF5DatasetIterator(connector.get_resource("birds.h5"), sample="grams", target="name")[1]
+        (np.float64(9.0), 'wren', None)
+    """
     with tempfile.TemporaryDirectory(prefix="datastack-") as folder:
         path = os.path.join(folder, "dataset.h5")
         with h5py.File(path, "w", libver=_LIBVER) as file:
             _fill(file, blocks, length, identifier)
-            _name(file["targets"], CLASS_NAMES, class_names)
-            _name(file["samples"], FEATURE_NAMES, feature_names)
+            for (name, attribute), values in (words or {}).items():
+                _name(file[name], attribute, values)
         with open(path, "rb") as stream:
             return connector.set_resource(identifier, stream)
 
@@ -86,19 +121,35 @@ def _name(dataset: h5py.Dataset, attribute: str, names: Sequence[str] | None) ->
         dataset.attrs.create(attribute, encoded, dtype=h5py.string_dtype("utf-8", encoded.itemsize))
 
 
-def _fill(
-    file: h5py.File, blocks: Iterable[tuple[npt.NDArray[Any], npt.NDArray[Any]]], length: int, identifier: str
-) -> None:
+def _fill(file: h5py.File, blocks: Iterable[Mapping[str, npt.NDArray[Any]]], length: int, identifier: str) -> None:
     done = 0
     for block in blocks:
-        for name, rows in zip(("samples", "targets"), block, strict=True):
-            if done == 0:
+        count = len(next(iter(block.values())))
+        if done + count > length:
+            raise DatasetFileCorruptError(f"{identifier}: more than the {length:,} samples promised")
+        for name, rows in block.items():
+            if len(rows) != count:
+                raise DatasetFileCorruptError(
+                    f"{identifier}: {len(rows):,} rows of {name!r} beside {count:,} of others"
+                )
+            if name not in file:
                 chunk = min(max(1, length), rows_per_chunk(rows.nbytes // max(1, len(rows))))
-                shape = (length, *rows.shape[1:])
-                file.create_dataset(name, shape, rows.dtype, chunks=(chunk, *rows.shape[1:]), track_times=False)
-            if done + len(rows) > length:
-                raise DatasetFileCorruptError(f"{identifier}: more than the {length:,} samples promised")
-            file[name][done : done + len(rows)] = rows
-        done += len(rows)
+                chunks = (chunk, *rows.shape[1:])
+                kind = _stored_type(name, rows, identifier)
+                file.create_dataset(name, (length, *rows.shape[1:]), kind, chunks=chunks, track_times=False)
+            file[name][done : done + count] = rows
+        done += count
     if done != length:
         raise DatasetFileCorruptError(f"{identifier}: {done:,} samples instead of the {length:,} promised")
+
+
+def _stored_type(name: str, rows: npt.NDArray[Any], identifier: str) -> Any:
+    if rows.dtype.kind not in "OU":
+        return rows.dtype
+    if all(isinstance(value, str) for value in rows.flat):
+        return h5py.string_dtype()
+    kinds = ", ".join(sorted({type(value).__name__ for value in rows.flat}))
+    raise TypeError(
+        f"{identifier}: column {name!r} holds {kinds} of no common type and shape, which HDF5 can't store as rows: "
+        "make them numbers, text, or arrays of one shape"
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -70,3 +71,30 @@ def images_in(
     labels = random.integers(0, 3, length)
     info = store_hdf5(store, "images.h5", [(images, labels)], length, class_names=["owl", "wren", "jay"])
     return images, labels, HDF5DatasetIterator(store.get_resource(info.identifier))
+
+
+def inverted(batch: dict[str, Any]) -> dict[str, Any]:
+    """Images with light and dark exchanged."""
+    return {**batch, "sample": 255 - batch["sample"]}
+
+
+def failed_at_the_end(batch: dict[str, Any]) -> dict[str, Any]:
+    """Fails on the last block of ``images_in``, which is the smaller."""
+    if len(batch["sample"]) < 100:
+        raise ValueError("no image at all")
+    return batch
+
+
+def ragged(row: dict[str, Any]) -> dict[str, Any]:
+    """Images of several heights."""
+    return {**row, "sample": row["sample"][: 1 + row["target"]]}
+
+
+def killed_once(batch: dict[str, Any], marker: str) -> dict[str, Any]:
+    """Kills the process of the first task that gets here."""
+    try:
+        Path(marker).touch(exist_ok=False)
+    except FileExistsError:
+        return batch
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("unreachable")

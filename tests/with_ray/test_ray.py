@@ -23,7 +23,7 @@ def test_rows_and_order_are_those_of_the_iterator(shared_store, no_reads_here, m
     assert dataset.count() == 300
     assert dataset.size_bytes() == images.nbytes
     found = columns_of(dataset)
-    assert list(found) == ["sample", "target", "tag"]
+    assert list(found) == ["sample", "target"]
     assert found["sample"].dtype == np.uint8
     assert np.array_equal(found["sample"], images)
     assert np.array_equal(found["target"], labels)
@@ -46,4 +46,4 @@ def test_tasks_end_where_blocks_do(shared_store):
     assert found.materialize().num_blocks() == 3
     rows = found.take_all()
     assert [row["width"] for row in rows] == list(range(1000))
-    assert rows[8] == {"width": 8.0, "kind": "k1", "target": 8, "tag": None}
+    assert rows[8] == {"width": 8.0, "kind": "k1", "target": 8}
