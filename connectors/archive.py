@@ -39,6 +39,8 @@ from datastack_fs.storage import StorageConnector
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from datastack_fs.cache.settings import CacheSettings
+
 _INDEX_TRIES = 3
 
 
@@ -128,6 +130,10 @@ class ArchiveStorageConnector(StorageConnector):
     def url(self) -> str:
         """The address of the archive, without secrets."""
         return self._url_of(self._prefix)
+
+    def use_cache(self, settings: CacheSettings) -> None:
+        """Reads the archive through a cache: that of the store which holds it."""
+        self._connector.use_cache(settings)
 
     def locate(self, identifiers: Iterable[str]) -> tuple[ResourceInfo, list[Range | None]]:
         """Where members lie in the archive, so that a batch of them is one ``get_ranges`` of the archive itself.

@@ -56,6 +56,8 @@ class FileStorageConnector(StorageConnector):
 
     concurrency: ClassVar[int] = 1  # threads take three times as long as a small file does; a subclass may have more
 
+    not_cached = "a folder of this machine is read where it is"
+
     def __init__(self, root_path: str | os.PathLike[str], *, read_only: bool = False, fsync: bool = True) -> None:
         self.root_path = os.path.abspath(os.path.expanduser(os.fspath(root_path)))
         super().__init__(Path(self.root_path).as_uri(), read_only=read_only)

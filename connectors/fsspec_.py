@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -47,6 +47,8 @@ TEMPORARY: Final = f"{RESERVED}-tmp-"
 # What names a version in the various filesystems' ``info``: all that are there count, and of the times the first.
 _MARKS = ("etag", "ETag", "e_tag", "generation", "VersionId", "version_id", "md5Hash", "md5", "sha", "checksum", "CRC")
 _TIMES = ("mtime", "LastModified", "last_modified", "updated", "modified", "modificationTime", "date_time", "created")
+
+_SETTLED: Final = timedelta(minutes=1)
 
 # Errors of libraries that may not be installed are known by the names of their classes.
 _DENIED = {"AuthenticationException", "ClientAuthenticationError"}
@@ -117,6 +119,7 @@ class FsspecStorageConnector(StorageConnector):
                 MemoryPlace(fs, root, deadline) if is_memory else partial(open_given, fs, root, os.getpid(), deadline)
             )
         super().__init__(redact(url), read_only=read_only, deadline=deadline)
+        self._identity = repr(sorted(storage_options.items())) if isinstance(fs, str) else fs._fs_token
         self._places = PerProcess(make)
 
     @classmethod
@@ -128,6 +131,16 @@ class FsspecStorageConnector(StorageConnector):
         self._places.close()
 
     # Reading.
+
+    def _block_bytes(self, info: ResourceInfo) -> int:
+        place = self._places.get()
+        is_weak = info.version == str(info.size) or place.is_local or place.is_memory
+        # A time may be in whole seconds: what was written just now can be replaced without another one.
+        is_new = info.modified is not None and datetime.now(timezone.utc) - info.modified < _SETTLED
+        return 0 if is_weak or is_new else super()._block_bytes(info)
+
+    def _cache_identity(self) -> str:
+        return f"{self.url} {self._identity}"
 
     def _stat(self, identifier: str) -> ResourceInfo:
         info = self._places.get().info(identifier)

@@ -116,6 +116,9 @@ class GCSStorageConnector(ObstoreReading):
 
     # Reading.
 
+    def _cache_identity(self) -> str:
+        return self._clients.get().url()
+
     def _stat(self, identifier: str) -> ResourceInfo:
         api = self._clients.get()
         try:

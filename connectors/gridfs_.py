@@ -119,8 +119,13 @@ class GridFSStorageConnector(StorageConnector):
         self._fs.close()
 
     def _open(self, identifier: str, info: ResourceInfo | None) -> tuple[io.RawIOBase, ResourceInfo]:
+        if self.is_cached:
+            return super()._open(identifier, info)
         info = info or self._stat(identifier)
         return _ResourceReader(self, info), info
+
+    def _block_bytes(self, info: ResourceInfo) -> int:
+        return int(_document(info)["chunkSize"])  # a chunk is fetched as a whole
 
     def _stat(self, identifier: str) -> ResourceInfo:
         document = self._fs.store.newest(identifier)

@@ -44,6 +44,8 @@ class MemoryStorageConnector(StorageConnector):
         b'1'
     """
 
+    not_cached = "it is in memory already"
+
     def __init__(self, name: str = "default", *, read_only: bool = False) -> None:
         super().__init__(f"memory://{name}", read_only=read_only)
         self._name = name

@@ -11,6 +11,7 @@ from datastack_fs.connectors.obstore_ranges import ObstoreRanges, Piece
 from datastack_fs.reading import RangePlan, collection_paused
 from datastack_fs.resource import Content, Range, ResourceInfo
 from datastack_fs.storage import StorageConnector
+from datastack_fs.storage_cache import Request
 
 logger = logging.getLogger(__name__)
 
@@ -73,11 +74,9 @@ class ObstoreReading(StorageConnector):
         rest = iter(super()._read_whole([each for each, answer in zip(wanted, found, strict=True) if answer is None]))
         return [next(rest) if answer is None else bytes(answer) for answer in found]
 
-    def get_many_ranges(  # noqa: D102
-        self, wanted: Sequence[tuple[ResourceInfo, Sequence[Range]]]
-    ) -> list[Sequence[Content]]:
+    def _read_many(self, wanted: Sequence[Request]) -> list[Sequence[Content]]:
         if not self._is_fast or len(wanted) < 2:
-            return super().get_many_ranges(wanted)
+            return super()._read_many(wanted)
         plans = [RangePlan(ranges, gap=self.gap_bytes, part=self.part_bytes) for _, ranges in wanted]
         pieces = [
             Piece(self._key(info.identifier), request, info.version)
@@ -95,7 +94,7 @@ class ObstoreReading(StorageConnector):
                 fetched_bytes=sum(len(answer) for answer in mine if answer is not None),
                 used_bytes=0 if None in mine else sum(stop - start for start, stop in ranges),
             )
-        rest = iter(super().get_many_ranges(missing))
+        rest = iter(super()._read_many(missing))
         return [
             next(rest) if None in mine else plan.views([answer for answer in mine if answer is not None])
             for plan, mine in zip(plans, answers, strict=True)

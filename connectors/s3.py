@@ -123,6 +123,9 @@ class S3StorageConnector(ObstoreReading):
 
     # Reading.
 
+    def _cache_identity(self) -> str:
+        return f"{self._clients.get().endpoint} {self.url}"
+
     def _stat(self, identifier: str) -> ResourceInfo:
         client = self._clients.get()
         try:

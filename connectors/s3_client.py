@@ -128,11 +128,17 @@ class S3Client:
             async with answer["Body"] as body:
                 return answer, await body.read()
 
+    @property
+    def endpoint(self) -> str:
+        """The address of the server."""
+        found: str = self._client.meta.endpoint_url
+        return found
+
     def _make_store(self) -> Any:
         """A store of obstore's with the address and the credentials of this client; only the timeouts are its own."""
         from obstore.store import S3Store
 
-        endpoint: str = self._client.meta.endpoint_url
+        endpoint = self.endpoint
         is_anonymous = bool(self._given.get("anon"))
         return S3Store(
             self._bucket,

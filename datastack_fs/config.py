@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from datastack_fs import recognition, registry
+from datastack_fs.cache.settings import CACHE_OPTIONS
 from datastack_fs.credentials import expand
 from datastack_fs.errors import ConfigError, ResourceNotFoundError, UnsupportedStorageError
 from datastack_fs.plugins import check_options
@@ -36,7 +37,8 @@ def connect(storage: Storage | None = None, /, **options: Any) -> StorageConnect
             - a connector, which is returned as it is;
             - None: what ``$DATASTACK_STORAGE`` says, else the configuration file's ``default``, else ``./datasets``.
         **options: keyword arguments of the connector's class. They win over the profile's, and those over what the
-            store's own SDK finds in the environment.
+            store's own SDK finds in the environment. For any remote store: ``cache``, the folder of a cache on this
+            machine's disk, with ``cache_size="200 GB"`` and ``cache_free="5 GB"``, the disk space that it leaves.
 
     Raises:
         UnknownPluginError: a bare word that is no profile, or a scheme without a connector.
@@ -253,7 +255,9 @@ def _connect(target: Profile | StorageConnector, options: Mapping[str, Any]) -> 
 
 def _check_profile_options(profile: Profile) -> None:
     taker, known = _taker(profile)
-    for name in profile.options:
+    for name in [
+        name for name in profile.options if name not in CACHE_OPTIONS
+    ]:  # those are judged by the connector itself
         try:
             check_options({name: None}, {taker: known})
         except ConfigError as error:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from datastack_fs.cache.settings import CACHE_OPTIONS
 from datastack_fs.config_file import Document, KeyPath
 from datastack_fs.errors import ConfigError
 from datastack_fs.plugins import closest
@@ -27,6 +28,14 @@ class StorageSchema(BaseModel):
     url: Annotated[str, StringConstraints(min_length=1)]
     options: dict[str, Any] = Field(default_factory=dict)
     read_only: bool = False
+    cache: str | None = None
+    cache_size: str | int | None = None
+    cache_free: str | int | None = None
+
+    @property
+    def cache_options(self) -> dict[str, Any]:
+        """Those options of ``connect`` that speak of the cache, as far as they are given."""
+        return self.model_dump(include=set(CACHE_OPTIONS), exclude_none=True)
 
 
 class FileSchema(BaseModel):
@@ -100,7 +109,7 @@ def known_keys(path: KeyPath) -> tuple[str, ...]:
 
     Examples:
         >>> known_keys(()), known_keys(("storages", "prod")), known_keys(("storages",))
-        (('default', 'storages'), ('url', 'options', 'read_only'), ())
+        (('default', 'storages'), ('url', 'options', 'read_only', 'cache', 'cache_size', 'cache_free'), ())
     """
     if not path:
         return tuple(FileSchema.model_fields)

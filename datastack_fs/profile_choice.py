@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from datastack_fs import registry
+from datastack_fs.cache.settings import CACHE_OPTIONS
 from datastack_fs.credentials import expand
 from datastack_fs.errors import ConfigError, UnknownPluginError
 from datastack_fs.plugins import check_options
@@ -15,7 +16,7 @@ from datastack_fs.profiles import Profile, load_configuration, make_profile
 STORAGE_VARIABLE: Final = "DATASTACK_STORAGE"
 DEFAULT_FOLDER: Final = "./datasets"
 
-_PROFILE_KEYS = {"url", "options", "read_only"}
+_PROFILE_KEYS: Final = frozenset({"url", "options", "read_only"})
 
 
 def find_profile(storage: str | os.PathLike[str] | Mapping[str, Any] | None) -> Profile:
@@ -56,7 +57,8 @@ def _mapped_profile(storage: Mapping[str, Any]) -> Profile:
     elif not isinstance(options, Mapping):
         raise ConfigError(f"options of a storage mapping are keys and values, not {type(options).__name__}")
     else:
-        check_options(dict.fromkeys(storage), {"a storage mapping": frozenset(_PROFILE_KEYS)})
+        check_options(dict.fromkeys(storage), {"a storage mapping": _PROFILE_KEYS | CACHE_OPTIONS})
+        options = {**options, **{name: storage[name] for name in CACHE_OPTIONS if name in storage}}
     read_only = storage.get("read_only")
     if not (read_only is None or isinstance(read_only, bool)):
         raise ConfigError(f"read_only of a storage mapping is true or false, not {type(read_only).__name__}")

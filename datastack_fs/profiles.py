@@ -190,7 +190,7 @@ def _profile(name: str, schema: StorageSchema, document: Document) -> Profile:
     return make_profile(
         f"storages.{name}",
         schema.url,
-        schema.options,
+        {**schema.options, **schema.cache_options},
         schema.read_only or None,
         folder=document.place((*above, "url")).file.parent,
         places={path[2:]: place for path, place in document.places.items() if path[:2] == above},

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
+from datastack_fs.cache.settings import CACHE_OPTIONS, CacheSettings
 from datastack_fs.credentials import expand, redact
 from datastack_fs.errors import ConfigError, MissingDependencyError, UnknownPluginError
 from datastack_fs.plugins import Plugin, PluginTable, check_options, closest, keywords, takes_any
@@ -115,7 +116,7 @@ def connector_options(url: str) -> frozenset[str] | None:
     """
     connector = connector_class(url)
     inner = _archived(url)
-    own = keywords(connector.from_url)
+    own = keywords(connector.from_url) | (frozenset() if connector.not_cached or inner else CACHE_OPTIONS)
     if inner is not None:
         of_inner = connector_options(inner)
         return None if of_inner is None else own | of_inner
@@ -127,7 +128,7 @@ def connector_for(url: str, /, **options: Any) -> StorageConnector:
 
     Args:
         url: ``s3://bucket/prefix``, ``mongodb://host/db?bucket=fs``, ``zip::s3://lab/birds.zip``, ``./datasets``, …
-        **options: the keyword arguments of the connector's class.
+        **options: the keyword arguments of the connector's class; ``cache``, ``cache_size`` and ``cache_free``.
 
     Raises:
         UnknownPluginError: no connector for this scheme; the message lists the known ones.
@@ -138,8 +139,13 @@ def connector_for(url: str, /, **options: Any) -> StorageConnector:
         >>> connector_for("memory://registry-example", read_only=True)
         MemoryStorageConnector('memory://registry-example', read_only=True)
     """
-    check_options(options, {taker_of(url): connector_options(url)})
-    return connector_class(url).from_url(_with_plain_scheme(url), **options)
+    settings = CacheSettings.of(options)
+    own = {name: value for name, value in options.items() if name not in CACHE_OPTIONS}
+    check_options(own, {taker_of(url): connector_options(url)})
+    connector = connector_class(url).from_url(_with_plain_scheme(url), **own)
+    if settings is not None:
+        connector.use_cache(settings)
+    return connector
 
 
 def split_resource_url(url: str) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
 from datastack_fs.credentials import redact
 from datastack_fs.errors import (
@@ -19,10 +19,10 @@ from datastack_fs.errors import (
 )
 from datastack_fs.identifiers import check_identifier, check_prefix, is_identifier
 from datastack_fs.metrics import Meter, Metrics
-from datastack_fs.reading import RangePlan, RemoteReader
+from datastack_fs.reading import RemoteReader
 from datastack_fs.resource import Content, Range, ResourceInfo, StreamedResource
 from datastack_fs.resources_plan import ResourcesPlan
-from datastack_fs.storage_access import StorageAccess
+from datastack_fs.storage_cache import Request, StorageCache
 from datastack_fs.threads import map_in_threads
 from datastack_fs.translation import translate_built_in
 from datastack_fs.writing import Source, Upload
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 DEADLINE: Final = 60.0
 
 
-class StorageConnector(StorageAccess):
+class StorageConnector(StorageCache):
     """A store of named binary resources, the same to use whatever is behind it.
 
     Connectors are safe to share between threads, pickle without sockets and go on working in forked, spawned and
@@ -56,15 +56,6 @@ class StorageConnector(StorageAccess):
         >>> connector.has_resource("birds/owl.txt"), connector.sweep(), connector.url
         (False, 0, 'memory://storage-example')
     """
-
-    gap_bytes: int = 64 << 10
-    """Ranges at most this far apart are fetched in one request."""
-
-    part_bytes: int = 2 << 20
-    """Longer ranges are fetched in several requests."""
-
-    concurrency: ClassVar[int] = 32
-    """Most resources that ``read_resources`` reads at once."""
 
     def __init__(self, url: str, *, read_only: bool = False, deadline: float = DEADLINE) -> None:
         self._url = url
@@ -222,12 +213,10 @@ class StorageConnector(StorageAccess):
         for start, stop in ranges:
             if not 0 <= start <= stop <= info.size:
                 raise ValueError(f"range ({start}, {stop}) of {identifier}, which has {info.size} bytes")
-        plan = RangePlan(ranges, gap=self.gap_bytes, part=self.part_bytes)
-        answers = self._fetch(info, plan.requests)
-        self.meter.note(identifier, used_bytes=sum(stop - start for start, stop in ranges))
-        return plan.cut(answers) if copy else plan.views(answers)
+        (answers,) = self._read_all([(info, ranges)])
+        return [bytes(answer) for answer in answers] if copy else answers
 
-    def get_many_ranges(self, wanted: Sequence[tuple[ResourceInfo, Sequence[Range]]]) -> list[Sequence[Content]]:
+    def get_many_ranges(self, wanted: Sequence[Request]) -> list[Sequence[Content]]:
         """Reads ranges of many resources at once: for each what ``get_ranges`` gives with ``copy=False``.
 
         Examples:
@@ -237,12 +226,7 @@ class StorageConnector(StorageAccess):
             >>> [[bytes(part) for part in parts] for parts in connector.get_many_ranges([(a, [(4, 6)]), (b, [(0, 1)])])]
             [[b'ef'], [b'a']]
         """
-
-        def read(one: tuple[ResourceInfo, Sequence[Range]]) -> Sequence[Content]:
-            info, ranges = one
-            return self.get_ranges(info.identifier, ranges, info=info, copy=False)
-
-        return map_in_threads(read, wanted, self.concurrency)
+        return self._read_all(wanted)
 
     def read_resources(self, wanted: Iterable[str | ResourceInfo]) -> list[bytes]:
         """Reads many whole resources at once, concurrently, each of one version.
@@ -267,7 +251,10 @@ class StorageConnector(StorageAccess):
         resources = list(wanted)
         for each in resources:
             check_identifier(each.identifier if isinstance(each, ResourceInfo) else each)
-        return self._read_whole(resources)
+        if not self.is_cached:
+            return self._read_whole(resources)
+        infos = map_in_threads(self._described, resources, self.concurrency)
+        return [bytes(content) for (content,) in self._read_all([(info, [(0, info.size)]) for info in infos])]
 
     def plan_resources(self, wanted: Sequence[ResourceInfo]) -> ResourcesPlan | None:
         """What ``read_resources`` would fetch for these versions; None where that can't be told, as in a ``.tar.gz``.
@@ -380,5 +367,8 @@ class StorageConnector(StorageAccess):
             yield from (found for found in self._scan(prefix) if is_identifier(found[0]))
 
     def _read_one(self, wanted: str | ResourceInfo) -> bytes:
-        info = wanted if isinstance(wanted, ResourceInfo) else self.get_info(wanted)
+        info = self._described(wanted)
         return self.get_ranges(info.identifier, [(0, info.size)], info=info)[0]
+
+    def _described(self, wanted: str | ResourceInfo) -> ResourceInfo:
+        return wanted if isinstance(wanted, ResourceInfo) else self.get_info(wanted)

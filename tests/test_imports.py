@@ -32,7 +32,8 @@ FLOORS = [
         "translation",
     },
     {"resource", "resources_plan", "read_ahead", "reading", "writing", "index_cache"},
-    {"storage", "storage_access", "iterators"},
+    {"cache"},
+    {"storage", "storage_access", "storage_cache", "iterators"},
     {"connectors", "metered", "plugins"},
     {
         "registry",

@@ -281,6 +281,8 @@ class StorageConnectorTests(StorageReadingTests, KilledWriterTests):
                     assert versions_in(resource.read(100), at) == {2 * number}
                 except ResourceChangedError:
                     outcomes["changed"] += 1
+                    if connector.is_cached:  # it may hold a part of the old version
+                        continue
                     with pytest.raises(ResourceChangedError):
                         connector.get_ranges("a", [(0, 8)], info=resource.info)
                 else:
