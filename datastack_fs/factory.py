@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias
 
 from datastack_fs.errors import (
     ConfigError,
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 FIRST_VERSION: Final = "1"
 """The version whose resources have the plain name of the dataset."""
+
+Preprocessing: TypeAlias = "Callable[[Sequence[Preprocessor], StorageConnector], Sequence[ResourceInfo]]"
+"""Runs preprocessors, and says what each has written."""
 
 _WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _RETRIEVERS: Mapping[str | None, type[Retriever]] = {
@@ -130,7 +133,10 @@ class DatasetFactory(ABC):
 
     @classmethod
     def preprocessors(cls) -> Sequence[Preprocessor]:
-        """What makes the resources that splits are opened from, out of those retrieved; nothing by default."""
+        """What makes the resources that splits are opened from, out of those retrieved; nothing by default.
+
+        They run one after the other, or on an engine all at once: none should read what another one writes.
+        """
         return ()
 
     def _open(self, split: str) -> DatasetIterator[Any]:
@@ -193,12 +199,16 @@ class DatasetFactory(ABC):
         iterator = self._open(split)
         return iterator, iterator.meta
 
-    def prepare(self, *, overwrite: bool = False, progress: bool | None = None) -> list[ResourceInfo]:
+    def prepare(
+        self, *, overwrite: bool = False, progress: bool | None = None, preprocessing: Preprocessing | None = None
+    ) -> list[ResourceInfo]:
         """Retrieves, checks, preprocesses and stores the dataset, unless that is done.
 
         Args:
             overwrite: do it all anew.
             progress: show bars; by default only on a terminal.
+            preprocessing: runs the preprocessors, as ``bridges.preprocess_on_ray`` does on many nodes; by default they
+                run here, one after the other. What is stored is the same.
 
         Returns:
             the resources.
@@ -214,7 +224,7 @@ class DatasetFactory(ABC):
         try:
             with Lease(self.storage_connector, self.identifier("prepare.lock"), stale_after=self.lease_seconds):
                 found = None if overwrite else self._prepared()  # by somebody else, while we waited
-                return self._prepare(overwrite, progress) if found is None else found
+                return self._prepare(overwrite, progress, preprocessing or _in_turn) if found is None else found
         except ReadOnlyStorageError as error:
             raise ReadOnlyStorageError(
                 f"{self.full_name()} is not prepared in {self.storage_connector.url}, which is read-only: prepare it "
@@ -251,14 +261,14 @@ class DatasetFactory(ABC):
         manifest = self.manifest()
         return None if manifest is None else manifest.stored(self.storage_connector)
 
-    def _prepare(self, overwrite: bool, progress: bool | None) -> list[ResourceInfo]:
+    def _prepare(self, overwrite: bool, progress: bool | None, preprocessing: Preprocessing) -> list[ResourceInfo]:
         definitions = self.resource_definitions
         self._check_own([definition.identifier for definition in definitions])
         if overwrite:
             with suppress(ResourceNotFoundError):
                 self.storage_connector.delete_resource(self.identifier("manifest.json"))
         infos = self._retrieve(definitions, overwrite, progress)
-        infos += [each.preprocess(self.storage_connector) for each in self.preprocessors()]
+        infos += preprocessing(self.preprocessors(), self.storage_connector)
         self._check_own([info.identifier for info in infos])
         manifest = Manifest.of(self.name, self.version, infos, definitions)
         self.storage_connector.set_resource(self.identifier("manifest.json"), manifest.to_json())
@@ -284,6 +294,10 @@ class DatasetFactory(ABC):
             fetching = retriever(self.storage_connector, offline=self._offline, progress=progress)
             infos += fetching.retrieve(group, overwrite=overwrite)
         return infos
+
+
+def _in_turn(preprocessors: Sequence[Preprocessor], connector: StorageConnector) -> list[ResourceInfo]:
+    return [each.preprocess(connector) for each in preprocessors]
 
 
 def check_keys(name: str, config: Mapping[str, Any]) -> None:

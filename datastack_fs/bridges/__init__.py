@@ -6,12 +6,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from datastack_fs.bridges.ray_ import to_ray
+    from datastack_fs.bridges.ray_ import preprocess_on_ray, to_ray
     from datastack_fs.bridges.ray_writing import write_to
 
-__all__ = ["to_ray", "write_to"]
+__all__ = ["preprocess_on_ray", "to_ray", "write_to"]
 
-_MODULES = {"to_ray": "ray_", "write_to": "ray_writing"}
+_MODULES = {"preprocess_on_ray": "ray_", "to_ray": "ray_", "write_to": "ray_writing"}
 
 
 if not TYPE_CHECKING:  # a type checker would take any name for one of ours

@@ -1,7 +1,8 @@
-"""Ray: iterators read as datasets of its, on all nodes at once."""
+"""Ray: iterators read as datasets of its, and preprocessors run as its tasks, on all nodes at once."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from datastack_fs.errors import MissingDependencyError
@@ -11,6 +12,9 @@ if TYPE_CHECKING:
     import ray.data
 
     from datastack_fs.iterators.base import DatasetIterator
+    from datastack_fs.preprocessing import Preprocessor
+    from datastack_fs.resource import ResourceInfo
+    from datastack_fs.storage import StorageConnector
 
 
 def to_ray(iterator: DatasetIterator[Any], *, blocks: int | None = None) -> ray.data.Dataset:
@@ -47,6 +51,28 @@ def to_ray(iterator: DatasetIterator[Any], *, blocks: int | None = None) -> ray.
     dataset = ray.data.read_datasource(IteratorDatasource(iterator), override_num_blocks=blocks)
     dataset.context.execution_options.preserve_order = True
     return dataset
+
+
+def preprocess_on_ray(preprocessors: Sequence[Preprocessor], connector: StorageConnector) -> list[ResourceInfo]:
+    """Runs preprocessors as tasks of Ray, each on some node; they read and write the store from there.
+
+    ``factory.prepare(preprocessing=preprocess_on_ray)`` and ``datastack-fs prepare NAME --engine ray`` do so. What is
+    stored is, bit for bit, what they would store here. An error of one comes as it was raised there; what others have
+    stored by then stays, and is stored again by the next preparation.
+
+    Raises:
+        MissingDependencyError: Ray is not installed.
+    """
+    check_ray("preprocess_on_ray()")
+    import ray
+
+    task, shared = ray.remote(_preprocess), ray.put(connector)
+    found: list[ResourceInfo] = ray.get([task.remote(each, shared) for each in preprocessors])
+    return found
+
+
+def _preprocess(preprocessor: Preprocessor, connector: StorageConnector) -> ResourceInfo:
+    return preprocessor.preprocess(connector)
 
 
 def check_ray(what: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from datastack_fs import config
+from datastack_fs.bridges import preprocess_on_ray
 from datastack_fs.catalogue import CatalogueEntry
 from datastack_fs.cli.examples import command
 from datastack_fs.cli.opening import in_place
@@ -24,6 +25,7 @@ from datastack_fs.resource import ResourceInfo
     "datastack-fs prepare digits",
     "datastack-fs prepare mnist --storage s3://lab/datasets",
     "datastack-fs prepare mnist --offline",
+    "datastack-fs prepare mnist --storage s3://lab/datasets --engine ray",
 )
 @click.argument("name")
 @storage_options
@@ -31,9 +33,20 @@ from datastack_fs.resource import ResourceInfo
 @click.option(
     "--offline", is_flag=True, default=None, help="Fetch nothing over the network. DATASTACK_OFFLINE=1 says the same."
 )
+@click.option(
+    "--engine",
+    type=click.Choice(["ray"]),
+    help="Preprocess on the nodes of a Ray cluster (that of RAY_ADDRESS, else this machine), not in this process.",
+)
 @json_option
 def prepare(
-    name: str, storage: str | None, options: dict[str, Any], overwrite: bool, offline: bool | None, as_json: bool
+    name: str,
+    storage: str | None,
+    options: dict[str, Any],
+    overwrite: bool,
+    offline: bool | None,
+    engine: str | None,
+    as_json: bool,
 ) -> None:
     """Fetch a dataset, check it, and store it ready to read.
 
@@ -50,7 +63,7 @@ def prepare(
     with config.connect(storage, **options) as connector:
         given: dict[str, Any] = {} if offline is None else {"offline": offline}
         factory = factory_class(connector, **given)
-        factory.prepare(overwrite=overwrite)
+        factory.prepare(overwrite=overwrite, preprocessing=None if engine is None else preprocess_on_ray)
         infos = factory.resources()
         iterator, _ = factory.get_dataset_iterator(config={"split": splits[0]})
         if as_json:

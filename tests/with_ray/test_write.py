@@ -3,9 +3,13 @@
 import numpy as np
 import pytest
 import ray
+from click.testing import CliRunner
 
-from datastack_fs import DatasetNotFoundError, ResourceExistsError, load_dataset
-from datastack_fs.bridges import to_ray, write_to
+from datastack_fs import DatasetNotFoundError, FileStorageConnector, ResourceExistsError, load_dataset
+from datastack_fs.bridges import preprocess_on_ray, to_ray, write_to
+from datastack_fs.cli.app import app
+from datastack_fs.datasets import DigitsFactory
+from datastack_fs.datasets.digits import DigitsPreprocessor
 from harness.ray_cluster import failed_at_the_end, images_in, inverted, killed_once, ragged
 
 
@@ -55,3 +59,18 @@ def test_a_task_that_is_killed_runs_again(shared_store, tmp_path):
     assert (tmp_path / "killed").exists()
     assert np.array_equal(load_dataset("owls", storage=shared_store).take(range(300))[0], images)
     assert [*shared_store.list_resources("owls/preprocessed/")] == sorted(manifest.splits["train"].parts)
+
+
+def test_a_factory_is_prepared_on_ray_with_the_same_bytes(shared_store, tmp_path, monkeypatch):
+    here = FileStorageConnector(tmp_path)
+    expected = DigitsFactory(here).prepare()
+    monkeypatch.setattr(DigitsPreprocessor, "preprocess", None)  # in this process: nodes have their own
+    found = DigitsFactory(shared_store).prepare(preprocessing=preprocess_on_ray)
+    stored = [(info.identifier, shared_store.get_resource(info.identifier).read()) for info in found]
+    assert stored == [(info.identifier, here.get_resource(info.identifier).read()) for info in expected]
+
+
+def test_the_command_prepares_on_ray(tmp_path):
+    result = CliRunner().invoke(app, ["prepare", "digits", "--storage", str(tmp_path), "--engine", "ray"])
+    assert result.exit_code == 0, result.output
+    assert len(load_dataset("digits", storage=tmp_path)) == 1437
