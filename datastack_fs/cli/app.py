@@ -21,6 +21,7 @@ _COMMANDS: Final = {
     "show": "show",
     "report": "report",
     "doctor": "doctor",
+    "plan": "plan",
     "repack": "repack",
     "ls": "resources",
     "info": "resources",

@@ -75,6 +75,21 @@ class KeptResources:
             for request, share in zip(requests, shares, strict=True)
         ]
 
+    def keeps(self, request: ByteRanges) -> bool:
+        """Whether the resource of a request is fetched as a whole, and kept."""
+        return request.resource in self._kept
+
+    def missing(self, requests: Sequence[ByteRanges]) -> list[ByteRanges]:
+        """What ``answers`` would fetch for these requests, which counts as fetched from now on."""
+        missing = []
+        for request in requests:
+            found = self._share(request)
+            if found is None:
+                missing.append(request)
+            elif found[1].claim is not None:
+                missing.append(found[1].claim.request)
+        return missing
+
     def _share(self, request: ByteRanges) -> tuple[FetchedRanges, Share] | None:
         if request.resource in self._kept:
             ranges = [_range_of(number, request) for number in _blocks_of(request)]

@@ -1,4 +1,4 @@
-"""doctor and repack."""
+"""doctor, plan and repack."""
 
 import io
 
@@ -36,3 +36,15 @@ def test_files_of_other_formats_are_looked_at_as_well(run, here):
     assert 10 < batch["requests"] <= 32
     assert 32 * 4096 <= batch["fetched_bytes"] < 1.25 * 32 * 4096
     assert "known format" in run("doctor", "notes.txt", code=1).err
+
+
+def test_an_epoch_is_foretold(run, here):
+    file = io.BytesIO()
+    np.save(file, np.zeros((9000, 4096), np.uint8))
+    with connect("./datasets") as store:
+        store.set_resource("a.npy", file.getvalue())
+    prices = ("--request-price", "0.4", "--byte-price", "0.09")
+    told = run("plan", "a.npy", "--batch", "100", *prices, "--json").json["exact shuffle"]
+    assert (told["batches"], told["is_kept"], told["fetched_bytes"]) == (90, True, 9000 * 4096 + 128)
+    assert told["price"] == round(told["requests"] * 0.0004 + told["fetched_bytes"] * 0.09e-9, 6)
+    assert "90" in run("plan", "a.npy", "--batch", "100", "--window", "8", "--memory", "8").out

@@ -17,6 +17,7 @@ datastack-fs prepare digits
 datastack-fs show digits --split train --index 0
 datastack-fs report digits --out digits.html
 datastack-fs doctor digits/preprocessed/train.h5
+datastack-fs plan digits/preprocessed/train.h5 --batch 64
 datastack-fs repack digits/preprocessed/train.h5 copies/train.h5
 datastack-fs datasets
 datastack-fs ls
