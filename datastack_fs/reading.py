@@ -12,6 +12,7 @@ from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Final
 
 from datastack_fs.read_ahead import PART_BYTES, RangeSource, ReadAhead
@@ -33,10 +34,13 @@ _STREAM_BYTES: Final = 1 << 20
 """A run of reads that has come to fetch so much at once is a stream: what follows is fetched as well."""
 
 _SMALL_GAP: Final = 4 << 10
-"""Bytes that are always fetched along: 60 µs at 64 MiB/s, where a request takes 400 µs of the machine or more."""
+"""Bytes that are fetched along for less than a request: 60 µs at 64 MiB/s, where one takes 400 µs or more."""
 
 _MOST_UNWANTED: Final = 8
-"""One byte may be fetched along for so many that are wanted."""
+"""One byte may be fetched along for so many that are wanted: in all small gaps together, and within one request."""
+
+_FEW_MORE: Final = 1.25
+"""Times the bytes that are wanted, or the requests that small gaps would leave, that are no matter."""
 
 LONGEST_PAUSE: Final = 5.0
 """Seconds without the garbage collector, while reads overlap, after which one is made up for."""
@@ -55,7 +59,7 @@ class RangePlan:
 
     def __init__(self, ranges: Sequence[Range], *, gap: int, part: int) -> None:
         self._ranges = ranges
-        self.requests = list(_cut_long(_join_near(ranges, gap, part), part))
+        self.requests = list(_cut_long(_joined(ranges, gap, part), part))
         self._starts = [start for start, _ in self.requests]
 
     def cut(self, answers: Sequence[Content]) -> list[bytes]:
@@ -81,16 +85,38 @@ class RangePlan:
         return b"".join(pieces)
 
 
-def _join_near(ranges: Sequence[Range], gap: int, most: int) -> Iterator[Range]:
+def _joined(ranges: Sequence[Range], gap: int, most: int) -> list[Range]:
+    """Ranges joined over all small gaps if that fetches few bytes more, or saves many requests; else over the smallest.
+
+    What is fetched of rows that lie far apart, some of them close by chance, so stays below 1.25 times what is wanted.
+    """
+    runs = list(_join_near(sorted({(start, stop) for start, stop in ranges if start < stop}), 0, most))
+    fewest = list(_join_near(runs, gap, most)) if gap else runs
+    wanted = _size(runs)
+    if _size(fewest) <= wanted * _FEW_MORE:
+        return fewest
+    gaps = sorted(after[0] - before[1] for before, after in pairwise(runs))
+    sums = zip(gaps, accumulate(gaps), strict=True)
+    too_large = next(size for size, all_up_to in sums if all_up_to * _MOST_UNWANTED > wanted)
+    narrow = list(_join_near(runs, gap, most, too_large - 1))
+    return narrow if len(narrow) <= len(fewest) * _FEW_MORE else fewest
+
+
+def _size(ranges: Sequence[Range]) -> int:
+    return sum(stop - start for start, stop in ranges)
+
+
+def _join_near(ranges: Sequence[Range], gap: int, most: int, small: int = _SMALL_GAP) -> Iterator[Range]:
+    """Sorted ranges, joined where they touch, over gaps up to ``small``, and up to ``gap`` where that is little."""
     current: Range | None = None
     unwanted = 0  # bytes between the ranges that were joined
-    for start, stop in sorted({(start, stop) for start, stop in ranges if start < stop}):
+    for start, stop in ranges:
         if current is None:
             current = start, stop
             continue
         more = max(0, start - current[1])
         wanted = current[1] - current[0] - unwanted
-        is_near = more <= min(gap, _SMALL_GAP) or (more <= gap and (unwanted + more) * _MOST_UNWANTED <= wanted)
+        is_near = more <= min(gap, small) or (more <= gap and (unwanted + more) * _MOST_UNWANTED <= wanted)
         if not more or (is_near and stop - current[0] <= most):
             current = current[0], max(current[1], stop)
             unwanted += more

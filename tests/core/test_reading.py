@@ -4,6 +4,7 @@ import gc
 import io
 import os
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -37,6 +38,24 @@ def test_a_plan_joins_neighbours_and_asks_nothing_twice():
     assert RangePlan([(0, 10), (12, 20), (0, 10)], gap=2, part=100).requests == [(0, 20)]
     assert RangePlan([(0, 10), (13, 20)], gap=2, part=100).requests == [(0, 10), (13, 20)]
     assert RangePlan([(0, 250)], gap=0, part=100).requests == [(0, 100), (100, 200), (200, 250)]
+
+
+@pytest.mark.parametrize(
+    ("row", "wanted", "of", "requests", "times"),
+    [
+        (256, 256, 40_960, 256, 1.25),  # 10 MB: some lie close by chance
+        (1024, 256, 10_240, 240, 1.25),
+        (4096, 256, 2_560, 220, 1.25),
+        (256, 256, 4_194_304, 256, 1.0),  # 1 GB
+        (256, 1024, 4_096, 20, 4.0),  # a quarter of all: a request for each would take many times as long
+        (4096, 512, 2_048, 300, 1.25),
+    ],
+)
+def test_little_is_fetched_along_unless_it_saves_many_requests(row, wanted, of, requests, times):
+    rows = np.random.default_rng(1).choice(of, wanted, replace=False).tolist()
+    plan = RangePlan([(at * row, at * row + row) for at in rows], gap=64 << 10, part=2 << 20)
+    assert len(plan.requests) <= requests
+    assert sum(stop - start for start, stop in plan.requests) <= times * wanted * row
 
 
 class Source:
