@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from datastack_fs.bridges import to_ray
+    from datastack_fs.bridges import to_dask, to_hf, to_ray
     from datastack_fs.config import connect, open_dataset, open_resource
     from datastack_fs.connectors import (
         ArchiveStorageConnector,
@@ -176,11 +176,13 @@ __all__ = [
     "store_hdf5",
     "stratified_k_fold",
     "stratified_split",
+    "to_dask",
+    "to_hf",
     "to_ray",
 ]
 
 _MODULES = {
-    "bridges": ("to_ray",),
+    "bridges": ("to_dask", "to_hf", "to_ray"),
     "config": ("connect", "open_dataset", "open_resource"),
     "connectors": (
         "ArchiveStorageConnector",

@@ -20,8 +20,8 @@ def named_columns(columns: tuple[Any, ...], meta: DatasetMeta) -> dict[str, npt.
 
     A sample that is one value is called ``sample``. The parts of one that is a mapping keep their own names, those of a
     tuple are ``sample.0``, ``sample.1``, and what is nested deeper has a dot for each step. Targets are called
-    ``target`` (``target.0``, ``target.left``), tags ``tag``, what stands at further positions ``value.3``. Columns that
-    hold nothing but None are left out: what has no targets or tags gives none.
+    ``target`` (``target.0``, ``target.left``), tags ``tag``, what stands at further positions ``value.3``. Where
+    targets or tags are all None, there is no such column.
 
     Raises:
         ValueError: two columns would have one name.
@@ -38,12 +38,13 @@ def named_columns(columns: tuple[Any, ...], meta: DatasetMeta) -> dict[str, npt.
     found: dict[str, npt.NDArray[Any]] = {}
     for position, column in enumerate(columns):
         name = names.get(position, f"value.{position}")
+        if position != meta.sample_pos and isinstance(column, np.ndarray) and is_empty(column):
+            continue
         whole = position == meta.sample_pos and isinstance(column, Mapping)
         for path, part in _parts("" if whole else name, column):
             if path in found:
                 raise ValueError(f"{meta.identifier}: two columns are called {path!r}; map() gives samples other names")
-            if not is_empty(part):
-                found[path] = part
+            found[path] = part
     return found
 
 
