@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any
 from datastack_fs.connectors.archive_index import (
     MAGIC_BYTES,
     Index,
-    IndexingError,
-    Member,
     codec_of,
     kind_of,
     read_compressed_tar,
     read_tar,
     read_zip,
 )
+from datastack_fs.connectors.archive_members import IndexingError, Member
 from datastack_fs.connectors.archive_reading import ArchiveReader
 from datastack_fs.connectors.archive_urls import KINDS, resource_url, split_archive_url
 from datastack_fs.decompression import MOST_RATIO, StreamError
@@ -33,6 +32,7 @@ from datastack_fs.errors import (
 from datastack_fs.identifiers import check_identifier
 from datastack_fs.processes import PerProcess
 from datastack_fs.resource import Range, ResourceInfo, StreamedResource
+from datastack_fs.resource_columns import ResourceColumns
 from datastack_fs.resources_plan import ResourcesPlan
 from datastack_fs.storage import StorageConnector
 
@@ -168,24 +168,31 @@ class ArchiveStorageConnector(StorageConnector):
             return self._reader.read(*self._pinned(info), ranges)
 
     def _list(self, prefix: str) -> Iterator[str]:
-        return self._current().listed(prefix)
+        return iter(self._current().listed(prefix))
 
     def _scan(self, prefix: str) -> Iterator[tuple[str, ResourceInfo]]:
         index = self._current()
         return ((name, index.describe(name)) for name in index.listed(prefix))
+
+    def _list_versions(self, prefix: str) -> ResourceColumns:
+        return self._current().scanned(prefix)
+
+    def _offsets(self, wanted: ResourceColumns) -> list[int] | None:
+        index, places = self._pinned_all(wanted)
+        return None if index.codec else index.members.column("offset", places)
 
     def _read_whole(self, wanted: Sequence[str | ResourceInfo]) -> list[bytes]:
         infos = [each if isinstance(each, ResourceInfo) else self.get_info(each) for each in wanted]
         return self._retry("read", f"{len(infos)} members", lambda: self._read_members(infos))
 
     def _plan_whole(self, wanted: Sequence[ResourceInfo]) -> ResourcesPlan | None:
-        index, members = self._pinned_all(wanted)
-        spans = self._reader.spans(index, members)
+        index, places = self._pinned_all(wanted)
+        spans = self._reader.spans(index, places)
         if spans is None:
             return None
 
         def contents(answers: Sequence[Sequence[bytes | memoryview]]) -> list[bytes]:
-            return self._checked(wanted, self._reader.unpack(index, members, spans, answers[0]))
+            return self._checked(wanted, self._reader.unpack(index, places, spans, answers[0]))
 
         return ResourcesPlan([(self._connector, index.archive, spans)], contents)
 
@@ -193,25 +200,29 @@ class ArchiveStorageConnector(StorageConnector):
         """One request for them all, or one pass through a compressed tar."""
         if not infos:
             return []
-        index, members = self._pinned_all(infos)
+        index, places = self._pinned_all(infos)
         with self._reading(infos[0].identifier):  # the archive, and so every member, may have changed
-            answers = self._reader.read_whole(index, members)
+            answers = self._reader.read_whole(index, places)
         return self._checked(infos, answers)
 
-    def _pinned_all(self, infos: Sequence[ResourceInfo]) -> tuple[Index, list[Member]]:
-        """The index that versions of members belong to, and these members."""
-        index, _ = self._pinned(infos[0])
-        for info in infos:
-            if not index.holds(info):
-                raise self._changed(info.identifier)
-        return index, [index.members[info.identifier] for info in infos]
+    def _pinned_all(self, wanted: Sequence[ResourceInfo]) -> tuple[Index, list[int]]:
+        """The index that versions of members belong to, and the places of these members in it."""
+        index, _ = self._pinned(wanted[0])
+        columns = ResourceColumns.of_versions(wanted)
+        places = [index.members.places.get(name) for name in columns.identifiers]
+        found = [place for place in places if place is not None]
+        if len(found) < len(places) or index.versions(found) != columns.versions:
+            raise self._changed(next(info.identifier for info in wanted if not index.holds(info)))
+        return index, found
 
     def _checked(self, infos: Sequence[ResourceInfo], answers: Sequence[bytes | Exception]) -> list[bytes]:
-        for info, answer in zip(infos, answers, strict=True):
-            if isinstance(answer, Exception):
-                with self._reading(info.identifier):
-                    raise answer
-        return [answer for answer in answers if isinstance(answer, bytes)]
+        contents = [answer for answer in answers if isinstance(answer, bytes)]
+        if len(contents) < len(answers):
+            for info, answer in zip(infos, answers, strict=True):
+                if isinstance(answer, Exception):
+                    with self._reading(info.identifier):
+                        raise answer
+        return contents
 
     def _locate(self, names: Sequence[str]) -> tuple[ResourceInfo, list[Range | None]]:
         index = self._current()
@@ -281,8 +292,8 @@ class ArchiveStorageConnector(StorageConnector):
                 return self._read_index_of(file, archive)
         except DatastackError:
             raise
-        except Exception as error:  # the translating edge: zipfile and tarfile raise anything on a damaged archive
-            hidden = error.__context__  # zipfile takes an OSError, as ours may be, for a damaged archive
+        except Exception as error:  # the translating edge: tarfile raises anything on a damaged archive
+            hidden = error.__context__  # tarfile takes an OSError, as ours may be, for a damaged archive
             if isinstance(hidden, DatastackError):
                 raise hidden from error
             reason = f"it is damaged, or no {self._kind or 'archive'} ({type(error).__name__}: {error})"

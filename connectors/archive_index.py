@@ -5,16 +5,21 @@ from __future__ import annotations
 import stat
 import struct
 import tarfile
-import zipfile
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from operator import attrgetter
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, BinaryIO, Final, Protocol, TypeAlias, cast
 
-from datastack_fs.decompression import MOST_BYTES, MOST_MEMBERS, STORED, TAR_CODECS, Decompressor, ForwardStream
+import numpy as np
+import numpy.typing as npt
+
+from datastack_fs.connectors.archive_directory import read_directory
+from datastack_fs.connectors.archive_members import NO_CRC, IndexingError, Member, Members
+from datastack_fs.decompression import MOST_BYTES, MOST_MEMBERS, TAR_CODECS, Decompressor, ForwardStream
 from datastack_fs.resource import Range, ResourceInfo
+from datastack_fs.resource_columns import ResourceColumns
 
 HEADER_BYTES: Final = 30
 """Size of the fixed part of a zip member's local header."""
@@ -30,8 +35,6 @@ _DENSE_BYTES = 256 << 10
 _AHEAD_BYTES = 8 << 20
 _ENCRYPTED_FLAG = 1
 _UNIX = 3
-_NO_CRC = -1
-_FIELDS = attrgetter("offset", "size", "stored_size", "end", "method", "crc", "encrypted")
 
 Prefetch: TypeAlias = "Callable[[list[Range]], None]"
 
@@ -44,33 +47,6 @@ class TarBytes(Protocol):
     def seek(self, position: int, /) -> int: ...  # noqa: D102
 
     def tell(self) -> int: ...  # noqa: D102
-
-
-class IndexingError(ValueError):
-    """The directory of an archive is not what it should be; the text says how."""
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A member of an archive.
-
-    Attributes:
-        offset: where it begins: a zip member's local header; a tar member's bytes, in the tar as it is uncompressed.
-        size: of its bytes.
-        stored_size: of its bytes as they are in the archive.
-        end: where the next thing begins.
-        method: a zip member's method of compression.
-        crc: CRC-32 of its bytes, where the archive has one.
-        encrypted: whether it needs a password.
-    """
-
-    offset: int
-    size: int
-    stored_size: int
-    end: int
-    method: int = STORED
-    crc: int | None = None
-    encrypted: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,20 +65,18 @@ class Index:
 
     archive: ResourceInfo
     codec: Callable[[], Decompressor] | None
-    members: dict[str, Member]
+    members: Members
     ambiguous: frozenset[str]
     starts: dict[int, int] | None = None
-    names: list[str] = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "names", sorted(self.members))
-
-    def listed(self, prefix: str) -> Iterator[str]:
+    def listed(self, prefix: str) -> list[str]:
         """The identifiers that begin with a prefix, sorted."""
-        for position in range(bisect_left(self.names, prefix), len(self.names)):
-            if not self.names[position].startswith(prefix):
-                return
-            yield self.names[position]
+        return self.members.names[self._listed_places(prefix)]
+
+    def scanned(self, prefix: str) -> ResourceColumns:
+        """The same, with their versions."""
+        places = self._listed_places(prefix)
+        return ResourceColumns(self.members.names[places], self.members.column("size", places), self.versions(places))
 
     def describe(self, identifier: str) -> ResourceInfo:
         """A member of it, as a resource."""
@@ -110,12 +84,9 @@ class Index:
         return ResourceInfo(identifier, member.size, self.version(member), self.archive.modified)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Small: columns of numbers, and not the places that reading finds out anyway."""
+        """Small: not the places that reading finds out anyway."""
         magic = next((magic for magic, codec in TAR_CODECS.items() if codec is self.codec), b"")
-        rows = map(_FIELDS, self.members.values())
-        columns = [array("q", map(_as_number, column)) for column in zip(*rows, strict=True)]
-        is_zip = self.starts is not None
-        return _restored, (self.archive, magic, list(self.members), columns, self.ambiguous, is_zip)
+        return _restored, (self.archive, magic, self.members, self.ambiguous, self.starts is not None)
 
     def holds(self, info: ResourceInfo) -> bool:
         """Whether a version of a resource is of this version of the archive."""
@@ -124,27 +95,29 @@ class Index:
 
     def version(self, member: Member) -> str:
         """What names the bytes of a member: a replaced archive makes all of them new."""
-        crc = "" if member.crc is None else f"-{member.crc:08x}"
-        return f"{self.archive.version}@{member.offset:x}{crc}"
+        return _versions(self.archive, [member.offset], [NO_CRC if member.crc is None else member.crc])[0]
+
+    def versions(self, places: Sequence[int] | slice) -> list[str]:
+        """The same of many."""
+        return _versions(self.archive, self.members.column("offset", places), self.members.column("crc", places))
+
+    def _listed_places(self, prefix: str) -> slice:
+        if not prefix:
+            return slice(0, len(self.members))
+        names = self.members.names
+        start = bisect_left(names, prefix)
+        return slice(start, bisect_left(names, True, start, key=lambda name: not name.startswith(prefix)))
 
 
-def _as_number(value: int | None) -> int:
-    return _NO_CRC if value is None else int(value)
+def _versions(archive: ResourceInfo, offsets: Sequence[int], crcs: Sequence[int]) -> list[str]:
+    version = archive.version
+    return [
+        f"{version}@{offset:x}-{crc:08x}" if crc >= 0 else f"{version}@{offset:x}"
+        for offset, crc in zip(offsets, crcs, strict=True)
+    ]
 
 
-def _restored(
-    archive: ResourceInfo,
-    magic: bytes,
-    names: list[str],
-    columns: list[array[int]],
-    ambiguous: frozenset[str],
-    is_zip: bool,
-) -> Index:
-    rows = zip(names, zip(*columns, strict=True), strict=True)
-    members = {
-        name: Member(offset, size, stored_size, end, method, None if crc == _NO_CRC else crc, bool(encrypted))
-        for name, (offset, size, stored_size, end, method, crc, encrypted) in rows
-    }
+def _restored(archive: ResourceInfo, magic: bytes, members: Members, ambiguous: frozenset[str], is_zip: bool) -> Index:
     return Index(archive, TAR_CODECS.get(magic), members, ambiguous, {} if is_zip else None)
 
 
@@ -181,59 +154,68 @@ def read_zip(file: BinaryIO, prefix: str, archive: ResourceInfo) -> Index:
     """The index of a zip, from the directory at its end.
 
     Raises:
-        IndexingError: the directory is not what it should be; so may whatever ``zipfile`` raises.
+        IndexingError: the directory is not what it should be.
+        UnicodeDecodeError: a name in it is not the UTF-8 that it is said to be.
     """
-    with zipfile.ZipFile(file) as zip_file:
-        entries = zip_file.infolist()
-        directory: int = cast(Any, zip_file).start_dir
-    _check_count(len(entries))
-    _check_size(sum(entry.file_size for entry in entries))
-    offsets = sorted({entry.header_offset for entry in entries})
-    if offsets and not 0 <= offsets[0] <= offsets[-1] < directory:
+    directory = read_directory(file)
+    records, wide = directory.records, directory.wide
+    _check_count(len(records))
+    _check_size(sum(wide["size"].tolist()))
+    offsets = wide["offset"].tolist()
+    if offsets and not 0 <= min(offsets) + directory.shift <= max(offsets) + directory.shift < directory.start:
         raise IndexingError("its directory names places outside of it")
-    if len(offsets) < len(entries):
+    begins = np.array(offsets, np.int64) + directory.shift
+    order = np.argsort(begins)
+    if np.any(begins[order[1:]] == begins[order[:-1]]):
         raise IndexingError("members overlap: its directory names one place twice")
-    ends = dict(zip(offsets, [*offsets[1:], directory], strict=False))  # of an empty zip, none
-    members = (
-        (
-            entry.orig_filename,  # zipfile cuts the other one off at a NUL
-            Member(
-                entry.header_offset,
-                entry.file_size,
-                entry.compress_size,
-                ends[entry.header_offset],
-                entry.compress_type,
-                entry.CRC,
-                bool(entry.flag_bits & _ENCRYPTED_FLAG),
-            ),
-        )
-        for entry in entries
-        if _is_plain_file(entry)
+    ends = np.empty_like(begins)
+    ends[order] = np.append(begins[order[1:]], directory.start)[: len(begins)]
+    columns = np.stack(
+        [
+            begins,
+            wide["size"].astype(np.int64),
+            np.minimum(wide["stored_size"], MOST_BYTES).astype(np.int64),  # no archive has more
+            ends,
+            records["method"].astype(np.int64),
+            records["crc"].astype(np.int64),
+            (records["flags"] & _ENCRYPTED_FLAG).astype(np.int64),
+        ]
     )
-    return _make_index(members, prefix, archive, starts={})
+    kinds = np.where(records["system"] == _UNIX, stat.S_IFMT(0xFFFF) & (records["attributes"] >> 16), 0)
+    is_plain = ((kinds == 0) | (kinds == stat.S_IFREG)).tolist()
+    kept = [place for place, name in enumerate(directory.names) if is_plain[place] and not name.endswith("/")]
+    return _make_index([directory.names[place] for place in kept], columns[:, kept], prefix, archive, starts={})
 
 
 def read_tar(file: TarBytes, prefix: str, archive: ResourceInfo, prefetch: Prefetch) -> Index:
     """The index of a tar that is not compressed, from one header to the next."""
-    return _make_index(_tar_members(file, prefetch), prefix, archive)
+    return _make_index(*_columns(_tar_members(file, prefetch)), prefix, archive)
 
 
 def read_compressed_tar(
     stream: ForwardStream, prefix: str, archive: ResourceInfo, codec: Callable[[], Decompressor]
 ) -> Index:
     """The index of a compressed tar, for which all of it is decompressed once."""
-    members = _tar_members(stream, lambda _: None)
-    index = _make_index(members, prefix, archive, codec=codec)
+    index = _make_index(*_columns(_tar_members(stream, lambda _: None)), prefix, archive, codec=codec)
     stream.seek(MOST_BYTES)  # to its end: gzip and xz have a checksum there
     return index
 
 
-def _is_plain_file(entry: zipfile.ZipInfo) -> bool:
-    kind = stat.S_IFMT(entry.external_attr >> 16) if entry.create_system == _UNIX else 0
-    return not entry.orig_filename.endswith("/") and kind in {0, stat.S_IFREG}
+def _columns(found: Iterable[tuple[str, int, int]]) -> tuple[list[str], npt.NDArray[np.int64]]:
+    """Names, and the columns of members of a tar, found as name, offset and size."""
+    names: list[str] = []
+    places = array("q")
+    for name, *place in found:
+        names.append(name)
+        places.extend(place)
+    offsets, sizes = np.array(places, np.int64).reshape(-1, 2).T
+    columns = np.zeros((len(Member.__slots__), len(names)), np.int64)
+    columns[:4] = offsets, sizes, sizes, offsets + sizes
+    columns[5] = NO_CRC
+    return names, columns
 
 
-def _tar_members(file: TarBytes, prefetch: Prefetch) -> Iterator[tuple[str, Member]]:
+def _tar_members(file: TarBytes, prefetch: Prefetch) -> Iterator[tuple[str, int, int]]:
     source = _LastRead(file)
     with tarfile.TarFile(fileobj=cast(Any, source), encoding="utf-8", errors="surrogateescape") as tar:
         end = count = fetched = 0
@@ -244,7 +226,7 @@ def _tar_members(file: TarBytes, prefetch: Prefetch) -> Iterator[tuple[str, Memb
                 raise IndexingError(f"the header at {entry.offset} is wrong")
             end = entry.offset + _BLOCK
             if entry.isreg() and not entry.issparse():
-                yield entry.name, Member(entry.offset_data, entry.size, entry.size, entry.offset_data + entry.size)
+                yield entry.name, entry.offset_data, entry.size
             if fetched <= tar.offset < count * _DENSE_BYTES:  # small members: their headers come in one read
                 fetched = tar.offset + _AHEAD_BYTES
                 prefetch([(tar.offset, fetched)])
@@ -269,27 +251,32 @@ class _LastRead:
 
 
 def _make_index(
-    found: Iterable[tuple[str, Member]],
+    names: list[str],
+    columns: npt.NDArray[np.int64],
     prefix: str,
     archive: ResourceInfo,
     *,
     codec: Callable[[], Decompressor] | None = None,
     starts: dict[int, int] | None = None,
 ) -> Index:
-    members: dict[str, Member] = {}
-    ambiguous = set()
-    folder = f"{prefix}/" if prefix else ""
-    for name, member in found:
-        while name.startswith("./"):  # as "tar -C folder ." writes them
-            name = name[2:]
-        identifier = name[len(folder) :]
-        if name.startswith(folder):
-            if identifier in members:
-                ambiguous.add(identifier)
-            members[identifier] = member
-    for identifier in ambiguous:
-        del members[identifier]
-    return Index(archive, codec, members, frozenset(ambiguous), starts)
+    names = [_without_dot(name) if name.startswith("./") else name for name in names]
+    if prefix:
+        folder = f"{prefix}/"
+        kept = [place for place, name in enumerate(names) if name.startswith(folder)]
+        names, columns = [names[place][len(folder) :] for place in kept], columns[:, kept]
+    ambiguous: frozenset[str] = frozenset()
+    if len(set(names)) < len(names):
+        ambiguous = frozenset(name for name, count in Counter(names).items() if count > 1)
+        kept = [place for place, name in enumerate(names) if name not in ambiguous]
+        names, columns = [names[place] for place in kept], columns[:, kept]
+    return Index(archive, codec, Members.of_columns(names, columns), ambiguous, starts)
+
+
+def _without_dot(name: str) -> str:
+    """The name without what ``tar -C folder .`` puts before it."""
+    while name.startswith("./"):
+        name = name[2:]
+    return name
 
 
 def _check_count(count: int) -> None:

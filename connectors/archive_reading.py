@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import struct
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Final, cast
 
-from datastack_fs.connectors.archive_index import HEADER_BYTES, Index, IndexingError, Member, data_start
+from datastack_fs.connectors.archive_index import HEADER_BYTES, Index, data_start
+from datastack_fs.connectors.archive_members import NO_CRC, IndexingError, Member
 from datastack_fs.connectors.archive_pool import StreamPool
 from datastack_fs.decompression import FREE_BYTES, STORED, ZIP_METHODS, Decompressor, ForwardStream, StreamError
 from datastack_fs.errors import UnsupportedStorageError
@@ -17,6 +19,7 @@ from datastack_fs.storage import StorageConnector
 _PIECE_BYTES = 64 << 10
 _MOST_AHEAD = 4 << 20
 _MOST_HEADER_BYTES = HEADER_BYTES + 2 * 0xFFFF
+_HEADER: Final = struct.Struct("<4s22xHH")
 
 
 class ArchiveReader:
@@ -72,33 +75,47 @@ class ArchiveReader:
             return self._read_stored(index, member, ranges)
         return self._read_forward(index, member, ranges)
 
-    def spans(self, index: Index, members: Sequence[Member]) -> list[Range] | None:
+    def spans(self, index: Index, places: Sequence[int]) -> list[Range] | None:
         """What to read of the archive for whole members; None for a compressed tar, which is read from its beginning.
 
         A local header that is not known yet comes along with what follows it.
         """
-        return None if index.codec else [self._span(index, member) for member in members]
+        if index.codec:
+            return None
+        offsets, ends = (index.members.column(name, places) for name in ("offset", "end"))
+        if index.starts is None:
+            return list(zip(offsets, ends, strict=True))
+        sizes = index.members.column("stored_size", places)
+        starts = map(index.starts.get, offsets)
+        return [
+            (offset, min(end, offset + _MOST_HEADER_BYTES + size)) if start is None else (start, start + size)
+            for offset, end, size, start in zip(offsets, ends, sizes, starts, strict=True)
+        ]
 
     def unpack(
-        self, index: Index, members: Sequence[Member], spans: Sequence[Range], packed: Sequence[bytes | memoryview]
+        self, index: Index, places: Sequence[int], spans: Sequence[Range], packed: Sequence[bytes | memoryview]
     ) -> list[bytes | Exception]:
         """Whole members of what was read of the archive for them, each as its bytes or as what is wrong with it."""
-        parts = zip(members, spans, packed, strict=True)
-        return [_tried(self._unpack, index, member, start, content) for member, (start, _), content in parts]
+        whole = self._whole(index, places, spans, packed)
+        return [
+            _tried(self._unpack, index, index.members.at(place), start, content) if stored is None else stored
+            for place, (start, _), content, stored in zip(places, spans, packed, whole, strict=True)
+        ]
 
-    def read_whole(self, index: Index, members: Sequence[Member]) -> list[bytes | Exception]:
+    def read_whole(self, index: Index, places: Sequence[int]) -> list[bytes | Exception]:
         """Whole members, each as its bytes or as what is wrong with it.
 
         That is one request for them all, or one pass through a compressed tar.
         """
-        unique = sorted(set(members), key=lambda member: member.offset)
+        offsets = index.members.column("offset", places)
+        unique = [place for _, place in sorted(set(zip(offsets, places, strict=True)))]
         spans = self.spans(index, unique)
         if spans is None:
-            found = [_tried(self._read_member, index, member) for member in unique]
+            found = [_tried(self._read_member, index, index.members.at(place)) for place in unique]
         else:
             found = self.unpack(index, unique, spans, self._read_archive(index.archive, spans))
         contents = dict(zip(unique, found, strict=True))
-        return [contents[member] for member in members]
+        return [contents[place] for place in places]
 
     def locate(self, index: Index, members: Sequence[Member]) -> list[Range | None]:
         """Where members lie in the archive; None for a compressed one."""
@@ -146,14 +163,25 @@ class ArchiveReader:
     def _read_member(self, index: Index, member: Member) -> bytes:
         return self.read(index, member, [(0, member.size)])[0]
 
-    def _span(self, index: Index, member: Member) -> Range:
-        """Where to read a member: its bytes, or from its local header on as long as their beginning is not known."""
-        if index.starts is None:
-            return member.offset, member.end
-        start = index.starts.get(member.offset)
-        if start is not None:
-            return start, start + member.stored_size
-        return member.offset, min(member.end, member.offset + _MOST_HEADER_BYTES + member.stored_size)
+    def _whole(
+        self, index: Index, places: Sequence[int], spans: Sequence[Range], packed: Sequence[bytes | memoryview]
+    ) -> list[bytes | None]:
+        """The members that are stored as they are, and in order; None for one that is to be looked at by itself."""
+        names = ("offset", "end", "size", "stored_size", "method", "crc", "encrypted")
+        rows = zip(spans, packed, *(index.members.column(name, places) for name in names), strict=True)
+        found: list[bytes | None] = []
+        for (start, _), content, offset, end, size, stored_size, method, crc, encrypted in rows:
+            has_header = index.starts is not None and start == offset
+            at = _after_header(content) if has_header else 0
+            whole = None
+            if at is not None and method == STORED and size == stored_size and not encrypted:
+                body = bytes(content[at : at + size])
+                if start + at + size <= end and (crc == NO_CRC or zlib.crc32(body) == crc):
+                    whole = body
+                    if has_header:
+                        cast(dict[int, int], index.starts)[offset] = start + at
+            found.append(whole)
+        return found
 
     def _unpack(self, index: Index, member: Member, start: int, packed: bytes | memoryview) -> bytes:
         """A member's bytes, from those of the archive that begin at ``start``."""
@@ -207,6 +235,14 @@ class ArchiveReader:
         head = self._read_archive(index.archive, [(member.offset, min(member.offset + _PIECE_BYTES, member.end))])[0]
         start = index.starts[member.offset] = data_start(member, head)
         return head, start
+
+
+def _after_header(content: bytes | memoryview) -> int | None:
+    """Where a zip member's bytes begin in what was read from its local header on; None if that is none."""
+    if len(content) < HEADER_BYTES:
+        return None
+    magic, name_bytes, extra_bytes = _HEADER.unpack_from(content)
+    return HEADER_BYTES + name_bytes + extra_bytes if magic == b"PK\3\4" else None
 
 
 def _tried(read: Callable[..., bytes], *arguments: Any) -> bytes | Exception:

@@ -14,6 +14,8 @@ Percent sequences are literal text: ``%2e`` is three characters, never a dot. So
 
 import re
 import unicodedata
+from collections.abc import Sequence
+from string import ascii_letters, digits
 from typing import Final
 
 from datastack_fs.errors import ConfigError, MalformedIdentifierError, MaliciousFilePathError
@@ -28,6 +30,9 @@ _CONTROL = re.compile(r"[\x01-\x1f\x7f-\x9f\u2028\u2029]")
 _DRIVE = re.compile(r"[A-Za-z]:")
 _USUAL = re.compile(r"[\w-][\w.-]*(?:/[\w-][\w.-]*)*", re.ASCII)
 """Most identifiers: none of these, up to the length of a segment, has anything to be refused."""
+
+_USUAL_BYTES = f"{ascii_letters}{digits}_-./\n".encode()
+_UNUSUAL = ("\n.", "/.", "//", "\n/", "/\n", "\n\n")
 
 
 def check_identifier(identifier: str) -> str:
@@ -111,6 +116,23 @@ def is_identifier(text: str) -> bool:
     except (MaliciousFilePathError, MalformedIdentifierError):
         return False
     return True
+
+
+def are_usual(names: Sequence[str]) -> bool:
+    """Whether all names are of the most usual kind, which has nothing to be refused, and none begins with a dot.
+
+    Examples:
+        >>> are_usual(["a/b.txt", "c"]), are_usual(["a", "../b"]), are_usual(["naïve"])
+        (True, False, False)
+    """
+    text = "\n".join(["", *names, ""])
+    return (
+        text.isascii()
+        and not text.encode().translate(None, _USUAL_BYTES)
+        and text.count("\n") == len(names) + 1
+        and not any(refused in text for refused in _UNUSUAL)
+        and max(map(len, names), default=0) <= MAX_SEGMENT_BYTES
+    )
 
 
 def _check_text(identifier: str) -> None:

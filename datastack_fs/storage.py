@@ -17,10 +17,11 @@ from datastack_fs.errors import (
     ReadOnlyStorageError,
     ResourceNotFoundError,
 )
-from datastack_fs.identifiers import check_identifier, check_prefix, is_identifier
+from datastack_fs.identifiers import are_usual, check_identifier, check_prefix, is_identifier
 from datastack_fs.metrics import Meter, Metrics
 from datastack_fs.reading import RemoteReader
 from datastack_fs.resource import Content, Range, ResourceInfo, StreamedResource
+from datastack_fs.resource_columns import ResourceColumns
 from datastack_fs.resources_plan import ResourcesPlan
 from datastack_fs.storage_cache import Request, StorageCache
 from datastack_fs.threads import map_in_threads
@@ -165,6 +166,24 @@ class StorageConnector(StorageCache):
         check_prefix(prefix)
         return self._scan_checked(prefix)
 
+    def list_versions(self, prefix: str = "") -> ResourceColumns:
+        """All that ``scan_resources`` yields, as columns: in an archive, far quicker.
+
+        Examples:
+            >>> from datastack_fs.connectors.memory import MemoryStorageConnector
+            >>> connector = MemoryStorageConnector("list-versions-example")
+            >>> info = connector.set_resource("birds/owl.txt", b"hoo")
+            >>> columns = connector.list_versions("birds/")
+            >>> columns.identifiers, columns.sizes, columns[0].version == info.version
+            (['birds/owl.txt'], [3], True)
+        """
+        check_prefix(prefix)
+        with self._translating("list", prefix):
+            columns = self._list_versions(prefix)
+        if are_usual(columns.identifiers):
+            return columns
+        return columns.taken([place for place, name in enumerate(columns.identifiers) if is_identifier(name)])
+
     def delete_resource(self, identifier: str) -> None:
         """Deletes a resource.
 
@@ -270,6 +289,17 @@ class StorageConnector(StorageCache):
         """
         return self._plan_whole(wanted) if wanted else ResourcesPlan((), lambda _: [])
 
+    def offsets(self, wanted: ResourceColumns) -> list[int] | None:
+        """Where these versions begin in the one file that holds them all, an archive; else None.
+
+        Examples:
+            >>> from datastack_fs.connectors.memory import MemoryStorageConnector
+            >>> connector = MemoryStorageConnector("offsets-example")
+            >>> connector.offsets(connector.list_versions()) is None
+            True
+        """
+        return self._offsets(wanted) if len(wanted) else None
+
     def sweep(self, older_than: float = 86400) -> int:
         """Removes what killed writers left behind more than ``older_than`` seconds ago, and nothing else.
 
@@ -318,6 +348,14 @@ class StorageConnector(StorageCache):
     def _scan(self, prefix: str) -> Iterable[tuple[str, ResourceInfo | None]]:
         """Names as ``_list`` gives them, with their versions where the store's listing tells these."""
         return ((name, None) for name in self._list(prefix))
+
+    def _list_versions(self, prefix: str) -> ResourceColumns:
+        """The same as columns."""
+        return ResourceColumns.of_scan(self._scan(prefix))
+
+    def _offsets(self, wanted: ResourceColumns) -> list[int] | None:
+        """Where these versions begin in the one file that holds them all; None where there is no such file."""
+        return None
 
     def _read_whole(self, wanted: Sequence[str | ResourceInfo]) -> list[bytes]:
         """Whole resources of checked identifiers: each retried, checked and translated as ``get_ranges`` does it."""

@@ -31,7 +31,7 @@ FLOORS = [
         "threads",
         "translation",
     },
-    {"resource", "resources_plan", "read_ahead", "reading", "writing", "index_cache"},
+    {"resource", "resource_columns", "resources_plan", "read_ahead", "reading", "writing", "index_cache"},
     {"cache"},
     {"storage", "storage_access", "storage_cache", "iterators"},
     {"connectors", "metered", "plugins"},

@@ -15,13 +15,13 @@ from datastack_fs.formats.files_labels import as_targets, label_values, named_la
 from datastack_fs.formats.files_listing import FileList, find_files
 from datastack_fs.formats.images import MAX_PIXELS
 from datastack_fs.iterators.base import DatasetIterator
+from datastack_fs.iterators.blocks import Blocks
 from datastack_fs.iterators.columnar import check_triple, constant
 from datastack_fs.iterators.indices import IndexArray
-from datastack_fs.iterators.labels import columns_of, label_array
+from datastack_fs.iterators.labels import as_column, label_array
 from datastack_fs.iterators.meta import DatasetMeta
 from datastack_fs.iterators.origin import Origin
 from datastack_fs.iterators.planning import Answers, ByteRanges, Plan
-from datastack_fs.resource import ResourceInfo
 from datastack_fs.storage import StorageConnector
 
 
@@ -98,15 +98,15 @@ class FilesDatasetIterator(DatasetIterator[tuple[Any, Any, Any]]):
         if group and named is not None:
             raise ValueError("with group=True, labels= is 'folder', None, or the ending of the files with the targets")
         found = find_files(connector, folder, what, named=named, endings=endings)
-        names = [name for name, _ in found]
+        names = found.identifiers
         self._groups = FileGroups(names, what) if group else None
         if self._groups is not None:
-            found = [found[place] for place in self._groups.order]
+            found = found.taken(self._groups.order)
             if self._part is not None:
                 self._groups.check_part(names, self._part, what)
         self._files = FileList(folder, found)
         self._keys = self._files.names if self._groups is None else self._groups.keys
-        values = label_values(None if group and labels == "auto" else labels, named, self._keys, what)
+        values = label_values(None if group and labels == "auto" else labels, named, list(self._keys), what)
         self._labels, class_names = as_targets(values, classes, what)
         if meta is None:
             meta = DatasetMeta(folder.rstrip("/") or connector.url, PurePosixPath(folder or connector.url).stem)
@@ -123,6 +123,7 @@ class FilesDatasetIterator(DatasetIterator[tuple[Any, Any, Any]]):
         )
         self._decoder = Decoder(decode, mode, max_pixels)
         self._decoder.check(names)
+        self._are_bytes = not group and self._decoder.keeps_bytes(names)
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -132,9 +133,8 @@ class FilesDatasetIterator(DatasetIterator[tuple[Any, Any, Any]]):
 
     def _plan(self, indices: IndexArray) -> Plan[tuple[Any, ...]]:
         files = self._files_in(indices)
-        wanted = [self._files[file] for file in files]
-        versions = [each for each in wanted if isinstance(each, ResourceInfo)]
-        plan = self._connector.plan_resources(versions) if len(versions) == len(wanted) else None
+        wanted = self._files.at(files)
+        plan = self._connector.plan_resources(wanted) if wanted.are_known() else None
         if plan is None:
             return super()._plan(indices)
 
@@ -142,7 +142,7 @@ class FilesDatasetIterator(DatasetIterator[tuple[Any, Any, Any]]):
             return dict(zip(files, plan.contents(answers), strict=True))
 
         def decode(contents: Mapping[int, bytes]) -> tuple[Any, ...]:
-            return columns_of(self._rows(indices, contents))
+            return self._columns(indices, contents)
 
         requests = [ByteRanges(source, info.identifier, info, ranges) for source, info, ranges in plan.requests]
         if callable(self._decoder.decode):  # the caller's own, which perhaps only one thread may call
@@ -152,14 +152,33 @@ class FilesDatasetIterator(DatasetIterator[tuple[Any, Any, Any]]):
     def _is_planned(self) -> bool:
         return not self._is_local
 
+    def _take(self, indices: IndexArray) -> tuple[Any, ...]:
+        return self._columns(indices, self._read_files(self._files_in(indices)))
+
+    def _columns(self, indices: IndexArray, contents: Mapping[int, bytes]) -> tuple[Any, ...]:
+        tags = self._tags_of(indices)
+        targets = self._targets_in(indices, contents)
+        meta = self.meta
+        columns = {
+            meta.sample_pos: as_column(self._values(indices, tags, contents)),
+            meta.target_pos: as_column(list(targets)) if targets.dtype.hasobject else targets,
+            meta.tag_pos: label_array(tags),
+        }
+        return columns[0], columns[1], columns[2]
+
     def _rows(self, indices: IndexArray, contents: Mapping[int, bytes]) -> list[tuple[Any, Any, Any]]:
         rows = []
-        for sample, target in zip(indices.tolist(), self._targets_in(indices, contents), strict=True):
-            tag = self._tag(sample)
-            content = self._decoded(sample, tag, contents)
+        tags = self._tags_of(indices)
+        parts = zip(self._values(indices, tags, contents), self._targets_in(indices, contents), tags, strict=True)
+        for content, target, tag in parts:
             values = {self.meta.sample_pos: content, self.meta.target_pos: target, self.meta.tag_pos: tag}
             rows.append((values[0], values[1], values[2]))
         return rows
+
+    def _values(self, indices: IndexArray, tags: Sequence[str], contents: Mapping[int, bytes]) -> list[Any]:
+        if self._are_bytes:
+            return [contents[sample] for sample in indices.tolist()]
+        return [self._decoded(sample, tag, contents) for sample, tag in zip(indices.tolist(), tags, strict=True)]
 
     def _targets(self, indices: IndexArray) -> npt.NDArray[Any]:
         if self._part is None:
@@ -168,7 +187,7 @@ class FilesDatasetIterator(DatasetIterator[tuple[Any, Any, Any]]):
         return self._targets_in(indices, self._read_files(files))
 
     def _tags(self, indices: IndexArray) -> npt.NDArray[Any]:
-        return label_array([self._tag(sample) for sample in indices.tolist()])
+        return label_array(self._tags_of(indices))
 
     def _targets_in(self, indices: IndexArray, contents: Mapping[int, bytes]) -> npt.NDArray[Any]:
         if self._labels is not None:
@@ -178,8 +197,15 @@ class FilesDatasetIterator(DatasetIterator[tuple[Any, Any, Any]]):
         files = [self._part_of(sample) for sample in indices.tolist()]
         return label_array([self._decoded_file(file, self._files.identifier(file), contents) for file in files])
 
-    def _tag(self, sample: int) -> str:
-        return f"{self._folder}{self._keys[sample]}"
+    def _tags_of(self, indices: IndexArray) -> list[str]:
+        keys = self._keys.at(indices.tolist())
+        return [self._folder + key for key in keys] if self._folder else keys
+
+    def _blocks(self) -> Blocks | None:
+        files = [self._files_of(sample)[0] for sample in range(len(self))]
+        wanted = self._files.at(files)
+        offsets = self._connector.offsets(wanted) if wanted.are_known() else None
+        return None if offsets is None else Blocks.of_offsets(offsets)
 
     def _files_of(self, sample: int) -> Sequence[int]:
         return (sample,) if self._groups is None else self._groups.files_of(sample)
@@ -193,10 +219,12 @@ class FilesDatasetIterator(DatasetIterator[tuple[Any, Any, Any]]):
 
     def _files_in(self, indices: IndexArray) -> list[int]:
         """The files that samples are made of, each once."""
+        if self._groups is None:
+            return sorted(set(indices.tolist()))
         return sorted({file for sample in set(indices.tolist()) for file in self._files_of(sample)})
 
     def _read_files(self, files: Sequence[int]) -> dict[int, bytes]:
-        contents = self._connector.read_resources([self._files[file] for file in files])
+        contents = self._connector.read_resources(self._files.at(files))
         return dict(zip(files, contents, strict=True))
 
     def _decoded(self, sample: int, tag: str, contents: Mapping[int, bytes]) -> Any:

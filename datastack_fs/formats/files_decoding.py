@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datastack_fs.errors import DatasetFileCorruptError, DatastackError
-from datastack_fs.formats.files_listing import ending_of
+from datastack_fs.formats.files_listing import ending_of, endings_of
 from datastack_fs.formats.images import ENDINGS, MAX_PIXELS, check_mode, check_pillow, decode_image
 
 Decode: TypeAlias = "str | Callable[[bytes], Any]"
@@ -46,7 +46,7 @@ class Decoder:
         """Refuses what can't work for files of these names, before any is read."""
         if not callable(self.decode) and self.decode not in _KINDS:
             raise ValueError(f"decode={self.decode!r}: it is one of {', '.join(_KINDS)}, or a function of bytes")
-        if any(self._kind(name) == "image" for name in names):
+        if "image" in self._kinds(names):
             check_pillow()
             check_mode(self.mode)
 
@@ -73,6 +73,13 @@ class Decoder:
             raise
         except Exception as error:  # the translating edge: only here is it known which file it was
             raise DatasetFileCorruptError(f"{what} can't be decoded: {type(error).__name__}: {error}") from error
+
+    def keeps_bytes(self, names: Iterable[str]) -> bool:
+        """Whether the samples in files of these names are their bytes."""
+        return self._kinds(names) == {"bytes"}
+
+    def _kinds(self, names: Iterable[str]) -> set[str]:
+        return set(map(self._kind, endings_of(names)))
 
     def _kind(self, name: str) -> str:
         if callable(self.decode):

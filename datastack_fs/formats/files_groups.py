@@ -35,7 +35,7 @@ class FileGroups:
         self.order = sorted(range(len(names)), key=lambda file: (keys[file], names[file]))
         in_order = [keys[file] for file in self.order]
         first = [place for place, key in enumerate(in_order) if place == 0 or in_order[place - 1] != key]
-        self.keys = PackedTexts(in_order[place] for place in first)
+        self.keys = PackedTexts([in_order[place] for place in first])
         self._starts = np.array([*first, len(names)], dtype=np.int64)
         for sample in range(len(first)):
             endings = self._endings(names, sample)

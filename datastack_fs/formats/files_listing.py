@@ -5,22 +5,19 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import accumulate
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import numpy as np
 
 from datastack_fs.errors import DatasetNotFoundError, ResourceNotFoundError, UnsupportedStorageError
 from datastack_fs.resource import ResourceInfo
+from datastack_fs.resource_columns import ResourceColumns
 from datastack_fs.storage import StorageConnector
-
-Found: TypeAlias = "list[tuple[str, ResourceInfo | None]]"
-"""Names below the dataset's folder, and versions where the listing tells them."""
 
 _PASSED_OVER: Final = frozenset({"Thumbs.db", "desktop.ini", "__MACOSX"})
 _MOST_SHOWN: Final = 8
-_UNKNOWN: Final = -1
 
 
 class PackedTexts(Sequence[str]):
@@ -32,24 +29,31 @@ class PackedTexts(Sequence[str]):
         ('naïve', 3)
     """
 
-    def __init__(self, texts: Iterable[str]) -> None:
-        encoded = [text.encode() for text in texts]
-        self._bytes = b"".join(encoded)
-        self._ends = array("q", accumulate(map(len, encoded)))  # quicker for one at a time than one of numpy
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._text = "".join(texts)
+        self._ends = array("q", accumulate(map(len, texts)))  # quicker for one at a time than one of numpy
 
     def __len__(self) -> int:
         return len(self._ends)
 
     def digest(self) -> str:
         """A digest of them all, in their order."""
-        hasher = hashlib.sha256(np.array(self._ends, dtype="<i8").tobytes())
-        hasher.update(self._bytes)
+        ends = self._ends if self._text.isascii() else list(accumulate(len(text.encode()) for text in self))
+        hasher = hashlib.sha256(np.array(ends, dtype="<i8").tobytes())
+        hasher.update(self._text.encode())
         return hasher.hexdigest()
 
     def __getitem__(self, index: Any) -> Any:
         """One text; indices are not negative."""
-        start = self._ends[index - 1] if index else 0
-        return self._bytes[start : self._ends[index]].decode()
+        return self._text[self._ends[index - 1] if index else 0 : self._ends[index]]
+
+    def at(self, indices: Iterable[int]) -> list[str]:
+        """Several texts."""
+        text, ends = self._text, self._ends
+        return [text[ends[index - 1] if index else 0 : ends[index]] for index in indices]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.at(range(len(self))))
 
 
 class FileList(Sequence["ResourceInfo | str"]):
@@ -57,27 +61,33 @@ class FileList(Sequence["ResourceInfo | str"]):
 
     Args:
         prefix: what all identifiers begin with.
-        found: the rest of each identifier, and its version.
+        found: the files, by the rest of their identifiers.
 
     Examples:
-        >>> files = FileList("birds/", [("owl.png", ResourceInfo("birds/owl.png", 3, "v1")), ("wren.png", None)])
-        >>> files.identifier(1), files[0].size, files[1]
-        ('birds/wren.png', 3, 'birds/wren.png')
+        >>> found = [("owl.png", ResourceInfo("birds/owl.png", 3, "v1")), ("wren.png", None)]
+        >>> files = FileList("birds/", ResourceColumns.of_scan(found))
+        >>> files.identifier(1), files[0].size, files[1], files.at([0]).identifiers
+        ('birds/wren.png', 3, 'birds/wren.png', ['birds/owl.png'])
     """
 
-    def __init__(self, prefix: str, found: Sequence[tuple[str, ResourceInfo | None]]) -> None:
+    def __init__(self, prefix: str, found: ResourceColumns) -> None:
         self._prefix = prefix
-        self.names = PackedTexts(name for name, _ in found)
-        self._versions = PackedTexts(info.version if info else "" for _, info in found)
-        self._sizes = np.array([info.size if info else _UNKNOWN for _, info in found], dtype=np.int64)
+        self.names = PackedTexts(found.identifiers)
+        self._versions = PackedTexts(found.versions)
+        self._sizes = array("q", found.sizes)
 
     def __len__(self) -> int:
         return len(self.names)
 
     def __getitem__(self, index: Any) -> Any:
         """What to read: the version, or the identifier where that is not known."""
-        identifier, size = self.identifier(index), int(self._sizes[index])
-        return identifier if size == _UNKNOWN else ResourceInfo(identifier, size, self._versions[index])
+        return self.at([index])[0]
+
+    def at(self, files: Sequence[int]) -> ResourceColumns:
+        """Several files, by their whole identifiers."""
+        names = self.names.at(files)
+        identifiers = [self._prefix + name for name in names] if self._prefix else names
+        return ResourceColumns(identifiers, [self._sizes[file] for file in files], self._versions.at(files))
 
     def identifier(self, index: int) -> str:
         """The identifier of a file."""
@@ -91,8 +101,8 @@ def find_files(
     *,
     named: Collection[str] | None = None,
     endings: str | Iterable[str] | None = None,
-) -> Found:
-    """Lists the files of a dataset, once.
+) -> ResourceColumns:
+    """Lists the files of a dataset, once: what is below its folder.
 
     Args:
         connector: the store.
@@ -106,46 +116,45 @@ def find_files(
         DatasetNotFoundError: none that counts, or one that is named is not there.
     """
     try:
-        found: Found = [
-            (name, info)
-            for name, info in ((each[len(prefix) :], info) for each, info in connector.scan_resources(prefix))
-            if not is_hidden(name)
-        ]
+        found = connector.list_versions(prefix).below(prefix)
+        names = found.identifiers
+        if any_hidden(names):
+            found = found.taken([place for place, name in enumerate(names) if not is_hidden(name)])
         if not found:
             raise ResourceNotFoundError(f"there is no file in {what}")
     except UnsupportedStorageError as error:
         if named is None:
             raise UnsupportedStorageError(f"{error}; labels= takes a table, or a mapping, of the files") from error
-        found = [(name, None) for name in named]
+        found = ResourceColumns.unknown(named)
     if named is not None:
         found = _only(found, named, what)
+    if endings is None:
+        return found
     wanted = _as_endings(endings)
-    counting = [(name, info) for name, info in found if name.lower().endswith(wanted)]
+    counting = [place for place, name in enumerate(found.identifiers) if name.lower().endswith(wanted)]
     if not counting:
         raise DatasetNotFoundError(
             f"none of the {len(found):,} files in {what} ends with {' '.join(wanted)}; there are "
-            f"{endings_found(name for name, _ in found)}"
+            f"{endings_found(found.identifiers)}"
         )
-    return counting
+    return found.taken(counting)
 
 
-def _only(found: Found, named: Collection[str], what: str) -> Found:
-    versions = dict(found)
+def _only(found: ResourceColumns, named: Collection[str], what: str) -> ResourceColumns:
+    places = {name: place for place, name in enumerate(found.identifiers)}
     if not named:
         raise DatasetNotFoundError(f"labels= names no file of {what}")
-    missing = [name for name in named if name not in versions]
+    missing = [name for name in named if name not in places]
     if missing:
         shown = ", ".join(missing[:_MOST_SHOWN]) + (", …" if len(missing) > _MOST_SHOWN else "")
         raise DatasetNotFoundError(
             f"{len(missing):,} of {len(named):,} files that have a label are not in {what}: {shown}; there are "
-            f"{len(versions):,} files, {next(iter(versions))} the first"
+            f"{len(places):,} files, {next(iter(places))} the first"
         )
-    return [(name, versions[name]) for name in named]
+    return found.taken([places[name] for name in named])
 
 
-def _as_endings(endings: str | Iterable[str] | None) -> tuple[str, ...]:
-    if endings is None:
-        return ("",)
+def _as_endings(endings: str | Iterable[str]) -> tuple[str, ...]:
     given = (endings,) if isinstance(endings, str) else tuple(endings)
     return tuple(f".{ending.lower().lstrip('.')}" for ending in given)
 
@@ -160,6 +169,17 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or "/." in name or not _PASSED_OVER.isdisjoint(name.split("/"))
 
 
+def any_hidden(names: Sequence[str]) -> bool:
+    """Whether any of these names may be hidden; so quick that the others need not be looked at.
+
+    Examples:
+        >>> any_hidden(["owl/1.png", "wren.png"]), any_hidden(["owl/1.png", ".git/x"])
+        (False, True)
+    """
+    text = "\n".join(["", *names])
+    return any(part in text for part in ("\n.", "/.", *_PASSED_OVER))
+
+
 def ending_of(name: str) -> str:
     """What follows the last dot of a name, with it, in lower case; "" where there is none.
 
@@ -169,6 +189,16 @@ def ending_of(name: str) -> str:
     """
     _, dot, ending = name.rpartition("/")[2].rpartition(".")
     return f"{dot}{ending}".lower() if dot else ""
+
+
+def endings_of(names: Iterable[str]) -> set[str]:
+    """The endings of many names.
+
+    Examples:
+        >>> sorted(endings_of(["v1.0/owl", "wren.PNG", "owl.png"]))
+        ['', '.png']
+    """
+    return set(map(ending_of, {name[name.rfind(".") :] for name in names}))
 
 
 def endings_found(names: Iterable[str]) -> str:

@@ -47,6 +47,14 @@ class Blocks:
         """Blocks of about a megabyte, of samples of so many bytes each."""
         return cls.of_rows(length, BLOCK_BYTES // max(1, bytes_each))
 
+    @classmethod
+    def of_offsets(cls, offsets: Sequence[int]) -> Blocks:
+        """Blocks of about a megabyte, of samples that begin at such offsets of one file, in any order."""
+        numbers = np.array(offsets, np.int64) // BLOCK_BYTES
+        places = np.argsort(offsets, kind="stable")
+        is_in_order = np.array_equal(places, np.arange(len(places)))
+        return cls(_changes(numbers[places]), len(places), None if is_in_order else places)
+
     def __len__(self) -> int:
         return len(self.starts)
 

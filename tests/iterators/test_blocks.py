@@ -2,6 +2,8 @@
 
 import io
 import pickle
+import tarfile
+import zipfile
 
 import h5py
 import numpy as np
@@ -10,8 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from datastack_fs.connectors import ArchiveStorageConnector, FileStorageConnector, MemoryStorageConnector
 from datastack_fs.formats import hdf5_decoded
 from datastack_fs.formats.csv_ import CSVDatasetIterator
+from datastack_fs.formats.files import FilesDatasetIterator
 from datastack_fs.formats.hdf5 import HDF5DatasetIterator
 from datastack_fs.formats.npy import NpyDatasetIterator
 from datastack_fs.formats.parquet import ParquetDatasetIterator
@@ -184,3 +188,49 @@ def test_a_sampler_takes_the_same_order():
     assert (state["order"], state["window"], state["blocks"]) == ("blocks", 4, 72)
     with pytest.raises(ValueError, match="window"):
         ResumableBatchSampler(leaf, 10, seed=3, window=8).load_state_dict(state)
+
+
+def archived(kind, contents):
+    stream = io.BytesIO()
+    if kind == "zip":
+        with zipfile.ZipFile(stream, "w") as file:
+            for name, content in contents.items():
+                file.writestr(name, content)
+    else:
+        with tarfile.open(fileobj=stream, mode=f"w:{kind.partition('.')[2]}") as file:
+            for name, content in contents.items():
+                member = tarfile.TarInfo(name)
+                member.size = len(content)
+                file.addfile(member, io.BytesIO(content))
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("group", [False, True])
+@pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz"])
+def test_blocks_of_an_archive_are_runs_of_it(kind, group, tmp_path):
+    contents = {f"{number * 7 % 30:02}.{end}": bytes(90_000) for number in range(30) for end in ("a", "b")}
+    content = archived(kind, contents)
+    found = []
+    for store in (MemoryStorageConnector(unique("blocks")), FileStorageConnector(tmp_path)):
+        store.set_resource(f"a.{kind}", content)
+        archive = ArchiveStorageConnector(store, f"a.{kind}")
+        iterator = FilesDatasetIterator(archive, group=group)
+        before = iterator._blocks()
+        iterator.take(np.arange(20))
+        for blocks in (before, iterator._blocks()):  # local headers that are known by now change nothing
+            found.append(blocks and [blocks.samples(np.array([each])).tolist() for each in range(len(blocks))])
+    assert found == found[:1] * 4
+    if kind == "tar.gz":
+        assert found[0] is None
+        return
+    names = list(contents)[:: 2 if group else 1]
+    in_archive = [int(name[:2]) if group else 2 * int(name[:2]) + (name[-1] == "b") for name in names]
+    assert [sample for block in found[0] for sample in block] == in_archive
+    each = len(content) // len(iterator)
+    assert all(BLOCK_BYTES - each <= len(block) * each <= BLOCK_BYTES + each for block in found[0][:-1])
+
+
+def test_a_folder_has_no_blocks():
+    store = MemoryStorageConnector(unique("blocks"))
+    store.set_resource("a/1.bin", b"1")
+    assert FilesDatasetIterator(store, "a")._blocks() is None
