@@ -95,7 +95,13 @@ if TYPE_CHECKING:
         StorageRetriever,
     )
     from datastack_fs.storage import StorageConnector
-    from datastack_fs.training import BatchPlan, ResumableBatchSampler, ResumableLoader, shuffle_quality
+    from datastack_fs.training import (
+        BatchPlan,
+        ResumableBatchSampler,
+        ResumableLoader,
+        TolerantBatches,
+        shuffle_quality,
+    )
 
     __version__: str
 
@@ -153,6 +159,7 @@ __all__ = [
     "StorageUnavailableError",
     "StreamedResource",
     "TargetMappedDatasetIterator",
+    "TolerantBatches",
     "UnknownPluginError",
     "UnsupportedStorageError",
     "ZippedDatasetIterator",
@@ -237,7 +244,7 @@ _MODULES = {
     "resource": ("ResourceInfo", "StreamedResource"),
     "retrieval": ("FileRetriever", "HTTPRetriever", "ResourceDefinition", "Retriever", "StorageRetriever"),
     "storage": ("StorageConnector",),
-    "training": ("BatchPlan", "ResumableBatchSampler", "ResumableLoader", "shuffle_quality"),
+    "training": ("BatchPlan", "ResumableBatchSampler", "ResumableLoader", "TolerantBatches", "shuffle_quality"),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

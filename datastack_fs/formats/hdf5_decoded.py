@@ -122,8 +122,6 @@ class _Batch:
         column = self._column
         for chunk, content in zip(self._missing.tolist(), answers, strict=True):
             self._contents[chunk] = content
-            if self._recent is not None:
-                self._recent.keep(chunk, content)
         rows = np.empty((len(self._order), *column._row_shape), column._dtype)
 
         def place(number: int) -> None:
@@ -132,6 +130,9 @@ class _Batch:
         unpacked = len(self._chunks) * column._filters.chunk_bytes
         is_work = column._filters.is_packed and unpacked >= _WORTH_THREADS
         map_in_threads(place, range(len(self._chunks)), (os.cpu_count() or 1) if is_work else 1)
+        if self._recent is not None:  # a damaged chunk was an error
+            for chunk in self._missing.tolist():
+                self._recent.keep(chunk, self._contents[chunk])
         return rows
 
     def _place(self, rows: npt.NDArray[Any], number: int, content: Any) -> None:

@@ -105,6 +105,10 @@ class DatasetIterator(Stacking[SampleT_co], ABC):
         """Whether ``_plan`` has something to fetch: if not, ``_take`` is called without one."""
         return False
 
+    def _below(self, index: int) -> tuple[DatasetIterator[Any], int] | None:
+        """The iterator that a sample is read from, and its index there; None for a leaf, or for one made of several."""
+        return None
+
     def _blocks(self) -> Blocks | None:
         """Which samples are fetched and unpacked together, the same in every store; None if each is by itself."""
         return None

@@ -92,6 +92,10 @@ class CombinedDatasetIterator(DatasetIterator[SampleT_co]):
     def _is_planned(self) -> bool:
         return any(part._is_planned() for part in self._parts)
 
+    def _below(self, index: int) -> tuple[DatasetIterator[Any], int]:
+        number = bisect_right(self._starts_list, index) - 1
+        return self._parts[number], index - self._starts_list[number]
+
     def _blocks(self) -> Blocks | None:
         blocks = [part._blocks() for part in self._parts]
         known = [each for each in blocks if each is not None]

@@ -46,6 +46,9 @@ class DerivedDatasetIterator(DatasetIterator[SampleT_co]):
     def _is_planned(self) -> bool:
         return self._source._is_planned()
 
+    def _below(self, index: int) -> tuple[DatasetIterator[Any], int]:
+        return self._source, index
+
     def _blocks(self) -> Blocks | None:
         return self._source._blocks()
 

@@ -62,6 +62,9 @@ class IndexMapDatasetIterator(DatasetIterator[SampleT_co]):
     def _is_planned(self) -> bool:
         return self._source._is_planned()
 
+    def _below(self, index: int) -> tuple[DatasetIterator[Any], int]:
+        return self._source, int(self._indices[index])
+
     def _blocks(self) -> Blocks | None:
         blocks = self._source._blocks()
         return None if blocks is None else blocks.selected(self._indices)

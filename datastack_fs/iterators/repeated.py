@@ -49,6 +49,9 @@ class RepeatedDatasetIterator(DerivedDatasetIterator[SampleT_co]):
     def _is_planned(self) -> bool:
         return self._source._is_planned()
 
+    def _below(self, index: int) -> tuple[DatasetIterator[Any], int]:
+        return self._source, index % len(self._source)
+
     def _blocks(self) -> Blocks | None:
         blocks = self._source._blocks()
         return None if blocks is None else Blocks.joined([blocks] * self._times)

@@ -3,6 +3,7 @@
 Needs no framework: a batch sampler is what torch's DataLoader takes, and every other loop can ask the plan itself.
 """
 
+from datastack_fs.training.bad_samples import BadSample, TolerantBatches
 from datastack_fs.training.batch_plan import BatchPlan, BlockOrder, Order, ShuffledOrder, StoredOrder
 from datastack_fs.training.fingerprint import DataFingerprint
 from datastack_fs.training.loader import ResumableLoader
@@ -10,6 +11,7 @@ from datastack_fs.training.sampler import ResumableBatchSampler
 from datastack_fs.training.shuffle_quality import ShuffleQuality, shuffle_quality
 
 __all__ = [
+    "BadSample",
     "BatchPlan",
     "BlockOrder",
     "DataFingerprint",
@@ -19,5 +21,6 @@ __all__ = [
     "ShuffleQuality",
     "ShuffledOrder",
     "StoredOrder",
+    "TolerantBatches",
     "shuffle_quality",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, SupportsIndex, TypeVar
@@ -11,7 +12,10 @@ import numpy.typing as npt
 
 from datastack_fs.iterators.orders import natural
 from datastack_fs.metrics import Metrics
+from datastack_fs.training.bad_samples import TolerantBatches, quarantined
 from datastack_fs.training.sampler import ResumableBatchSampler
+
+logger = logging.getLogger(__name__)
 
 BatchT = TypeVar("BatchT")
 
@@ -60,6 +64,10 @@ class ResumableLoader(Generic[BatchT]):
                 "sampler=… and batch_size=None over ColumnBatches(iterator)"
             )
         self.sampler = samplers[0]
+        dataset = getattr(loader, "dataset", None)
+        self._tolerant = dataset if isinstance(dataset, TolerantBatches) else None
+        self._quarantine: dict[int, dict[str, Any]] = {}
+        self._bad: list[int] = []
         self._epoch = self.sampler.epoch
         self._done = self.sampler.first_step
 
@@ -74,7 +82,8 @@ class ResumableLoader(Generic[BatchT]):
         self.sampler.restart()
         self._epoch, self._done = self.sampler.epoch, self.sampler.first_step
         began = time.monotonic()
-        for batch in self._loader:
+        for each in self._loader:
+            batch = each if self._tolerant is None else self._without_bad(each)
             self._done += 1
             arrived = time.monotonic()
             yield batch
@@ -94,8 +103,29 @@ class ResumableLoader(Generic[BatchT]):
 
     @property
     def mask(self) -> npt.NDArray[np.bool_]:
-        """Which samples of the batch in use count, and do not just fill it up."""
-        return self.sampler.mask(self._done - 1)
+        """Which samples of the batch in use count: not those that fill it up, or replace one that can't be read."""
+        mask = self.sampler.mask(self._done - 1)
+        if not self._bad or self._tolerant is None:
+            return mask
+        indices = self.sampler.plan.batch(self._epoch, self._done - 1, self.sampler.rank)
+        is_good = ~np.isin(indices, self._bad)
+        if self._tolerant.on_bad == "replace":
+            return mask & is_good
+        return mask[is_good] if is_good.any() else np.zeros(1, np.bool_)
+
+    @property
+    def quarantine(self) -> list[dict[str, Any]]:
+        """The samples that couldn't be read so far, of this rank, by their indices: see ``BadSample``."""
+        return [self._quarantine[index] for index in sorted(self._quarantine)]
+
+    def _without_bad(self, batch: Any) -> BatchT:
+        columns, bad = quarantined(batch)
+        self._bad = [int(each["index"]) for each in bad]
+        for index, each in zip(self._bad, bad, strict=True):
+            if index not in self._quarantine:
+                logger.warning("sample %d can't be read: %s", index, each["error"])
+                self._quarantine[index] = each
+        return columns  # type: ignore[no-any-return]
 
     def set_epoch(self, epoch: int) -> None:
         """Chooses the epoch of the next pass."""
@@ -103,8 +133,12 @@ class ResumableLoader(Generic[BatchT]):
         self._epoch, self._done = self.sampler.epoch, self.sampler.first_step
 
     def state_dict(self) -> dict[str, Any]:
-        """The state after the batch in use: a small dict of what JSON has, the same for all ranks."""
-        return self.sampler.state_after(self._done, self._epoch)
+        """The state after the batch in use: a small dict of what JSON has, the same for all ranks.
+
+        Only the ``quarantine`` in it, where there is one, is this rank's own.
+        """
+        state = self.sampler.state_after(self._done, self._epoch)
+        return state if self._tolerant is None else {**state, "quarantine": self.quarantine}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on after the last batch of a state, with whatever ranks and workers there are.
@@ -114,6 +148,7 @@ class ResumableLoader(Generic[BatchT]):
         """
         self.sampler.load_state_dict(state)
         self._epoch, self._done = self.sampler.epoch, self.sampler.first_step
+        self._quarantine = {int(each["index"]): each for each in state.get("quarantine", ())}
 
 
 class _Log:
