@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from datastack_fs.bridges import to_dask, to_hf, to_ray
+    from datastack_fs.bridges import collate_columns, to_dask, to_hf, to_ray, to_torch
     from datastack_fs.config import connect, open_dataset, open_resource
     from datastack_fs.connectors import (
         ArchiveStorageConnector,
@@ -97,6 +97,7 @@ if TYPE_CHECKING:
     from datastack_fs.storage import StorageConnector
     from datastack_fs.training import (
         BatchPlan,
+        PlannedBatches,
         ResumableBatchSampler,
         ResumableLoader,
         TolerantBatches,
@@ -135,6 +136,7 @@ __all__ = [
     "MappedDatasetIterator",
     "MemoryStorageConnector",
     "MissingDependencyError",
+    "PlannedBatches",
     "Preprocessor",
     "ReadOnlyStorageError",
     "RepeatedDatasetIterator",
@@ -163,6 +165,7 @@ __all__ = [
     "UnknownPluginError",
     "UnsupportedStorageError",
     "ZippedDatasetIterator",
+    "collate_columns",
     "connect",
     "fit_encoding",
     "group_k_fold",
@@ -186,10 +189,11 @@ __all__ = [
     "to_dask",
     "to_hf",
     "to_ray",
+    "to_torch",
 ]
 
 _MODULES = {
-    "bridges": ("to_dask", "to_hf", "to_ray"),
+    "bridges": ("collate_columns", "to_dask", "to_hf", "to_ray", "to_torch"),
     "config": ("connect", "open_dataset", "open_resource"),
     "connectors": (
         "ArchiveStorageConnector",
@@ -244,7 +248,14 @@ _MODULES = {
     "resource": ("ResourceInfo", "StreamedResource"),
     "retrieval": ("FileRetriever", "HTTPRetriever", "ResourceDefinition", "Retriever", "StorageRetriever"),
     "storage": ("StorageConnector",),
-    "training": ("BatchPlan", "ResumableBatchSampler", "ResumableLoader", "TolerantBatches", "shuffle_quality"),
+    "training": (
+        "BatchPlan",
+        "PlannedBatches",
+        "ResumableBatchSampler",
+        "ResumableLoader",
+        "TolerantBatches",
+        "shuffle_quality",
+    ),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -10,7 +10,11 @@ import datastack_fs
 import datastack_fs.connectors
 from datastack_fs.iterators import DatasetIterator
 
-IN_AN_ENVIRONMENT_OF_THEIR_OWN = {"datastack_fs.formats.torch_", "datastack_fs.bridges.ray_reading"}
+IN_AN_ENVIRONMENT_OF_THEIR_OWN = {
+    "datastack_fs.bridges.ray_reading",
+    "datastack_fs.bridges.torch_",
+    "datastack_fs.formats.torch_",
+}
 """Their examples, if they have any, run in tests/with_torch and tests/with_ray."""
 
 VOCABULARY = {

@@ -1,4 +1,4 @@
-"""Iterators handed to other libraries: Ray, dask, Hugging Face datasets; the names are loaded when they are used."""
+"""Iterators handed to other libraries: torch, Ray, dask, Hugging Face datasets; names load when used."""
 
 from __future__ import annotations
 
@@ -10,20 +10,17 @@ if TYPE_CHECKING:
     from datastack_fs.bridges.huggingface_ import to_hf
     from datastack_fs.bridges.ray_ import preprocess_on_ray, to_ray
     from datastack_fs.bridges.ray_writing import write_to
+    from datastack_fs.bridges.torch_ import collate_columns, to_torch
 
-__all__ = [
-    "preprocess_on_ray",
-    "to_dask",
-    "to_hf",
-    "to_ray",
-    "write_to",
-]
+__all__ = ["collate_columns", "preprocess_on_ray", "to_dask", "to_hf", "to_ray", "to_torch", "write_to"]
 
 _MODULES = {
+    "collate_columns": "torch_",
     "preprocess_on_ray": "ray_",
     "to_dask": "dask_",
     "to_hf": "huggingface_",
     "to_ray": "ray_",
+    "to_torch": "torch_",
     "write_to": "ray_writing",
 }
 

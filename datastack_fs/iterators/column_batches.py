@@ -14,7 +14,8 @@ class ColumnBatches(Generic[SampleT_co]):
 
     A torch DataLoader reads it without a tuple for each sample, and without collating them, many times faster:
     ``DataLoader(ColumnBatches(iterator), batch_size=None, sampler=BatchSampler(sampler, 256, drop_last=False))``, or
-    any other sampler that yields lists of indices. Columns of numbers come out of it as tensors.
+    any other sampler that yields lists of indices; or ``DataLoader(ColumnBatches(iterator), batch_sampler=sampler,
+    collate_fn=collate_columns)``. Columns of numbers come out of it as tensors.
 
     Examples:
         >>> import numpy as np
@@ -36,3 +37,6 @@ class ColumnBatches(Generic[SampleT_co]):
     def __getitem__(self, indices: Indices) -> tuple[Any, ...]:
         """The columns at many indices, as ``take`` gives them."""
         return self._iterator.take(indices)
+
+    __getitems__ = __getitem__
+    """What a DataLoader calls that has a ``batch_sampler``: its ``collate_fn`` gets columns."""

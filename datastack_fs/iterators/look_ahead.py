@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -17,6 +17,16 @@ from datastack_fs.iterators.indices import IndexArray
 from datastack_fs.iterators.kept_resources import KeptResources
 from datastack_fs.iterators.planning import Plan
 from datastack_fs.iterators.selections import Selection, looked_up
+
+
+class BatchIndices(Protocol):
+    """The indices of each batch, in order."""
+
+    def __len__(self) -> int:
+        """How many batches there are."""
+
+    def __iter__(self) -> Iterator[IndexArray]:
+        """The indices of one after the other."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +46,8 @@ class Batches:
 
 
 def batches_ahead(
-    iterator: DatasetIterator[Any], batches: Batches, prefetch: int, max_bytes: int
-) -> Iterator[tuple[Any, ...]]:
+    iterator: DatasetIterator[Any], batches: BatchIndices, prefetch: int, max_bytes: int
+) -> Generator[tuple[Any, ...], None, None]:
     """Yields the columns of each batch; ``DatasetIterator.batches`` says what holds for it."""
     if not prefetch or not iterator._is_planned():
         for indices in batches:
@@ -57,7 +67,7 @@ def batches_ahead(
 class _LookAhead:
     """The batches under way: some are being fetched, some wait for their turn."""
 
-    def __init__(self, iterator: DatasetIterator[Any], batches: Batches, prefetch: int, max_bytes: int) -> None:
+    def __init__(self, iterator: DatasetIterator[Any], batches: BatchIndices, prefetch: int, max_bytes: int) -> None:
         self._iterator = iterator
         self._batches = iter(batches)
         self._count = len(batches)

@@ -7,6 +7,7 @@ from datastack_fs.training.bad_samples import BadSample, TolerantBatches
 from datastack_fs.training.batch_plan import BatchPlan, BlockOrder, Order, ShuffledOrder, StoredOrder
 from datastack_fs.training.fingerprint import DataFingerprint
 from datastack_fs.training.loader import ResumableLoader
+from datastack_fs.training.planned_batches import PlannedBatches
 from datastack_fs.training.sampler import ResumableBatchSampler
 from datastack_fs.training.shuffle_quality import ShuffleQuality, shuffle_quality
 
@@ -16,6 +17,7 @@ __all__ = [
     "BlockOrder",
     "DataFingerprint",
     "Order",
+    "PlannedBatches",
     "ResumableBatchSampler",
     "ResumableLoader",
     "ShuffleQuality",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Any, Final, SupportsIndex
@@ -15,6 +13,7 @@ from datastack_fs.iterators.base import DatasetIterator
 from datastack_fs.iterators.orders import natural
 from datastack_fs.training.batch_plan import BatchPlan, BlockOrder, Last, Order, ShuffledOrder, StoredOrder
 from datastack_fs.training.fingerprint import DataFingerprint
+from datastack_fs.training.processes import rank_and_world_size
 
 _VERSION: Final = 1
 
@@ -60,7 +59,7 @@ class ResumableBatchSampler:
         world_size: SupportsIndex | None = None,
         last: Last = "drop",
     ) -> None:
-        found_rank, found_size = _distributed()
+        found_rank, found_size = rank_and_world_size()
         self.iterator = iterator
         length = len(iterator)
         order = _order(iterator, shuffle, seed, window)
@@ -145,21 +144,40 @@ class ResumableBatchSampler:
         return DataFingerprint.of(self.iterator)
 
 
-class DrawnBatches(Iterator[list[int]]):
+class DrawnBatch(list[int]):
+    """The indices of one batch, which know where they come.
+
+    Attributes:
+        epoch: the epoch that the batch is of.
+        step: its number in that.
+    """
+
+    epoch: int
+    step: int
+
+    @classmethod
+    def of(cls, plan: BatchPlan, epoch: int, step: int, rank: int) -> DrawnBatch:
+        """The batch of a step and a rank."""
+        batch = cls(plan.batch(epoch, step, rank).tolist())
+        batch.epoch, batch.step = epoch, step
+        return batch
+
+
+class DrawnBatches(Iterator[DrawnBatch]):
     """The batches of one epoch, one after the other; torchdata's StatefulDataLoader keeps the place of it."""
 
     def __init__(self, sampler: ResumableBatchSampler, epoch: int, step: int) -> None:
         self._sampler, self._epoch, self._step = sampler, epoch, step
 
-    def __next__(self) -> list[int]:
+    def __next__(self) -> DrawnBatch:
         plan = self._sampler.plan
         if self._step >= plan.steps:
             if self._sampler.epoch == self._epoch:
                 self._sampler._is_through = True
             raise StopIteration
-        batch = plan.batch(self._epoch, self._step, self._sampler.rank)
+        batch = DrawnBatch.of(plan, self._epoch, self._step, self._sampler.rank)
         self._step += 1
-        return batch.tolist()  # type: ignore[no-any-return]
+        return batch
 
     def state_dict(self) -> dict[str, Any]:
         """The state after the batches that were drawn."""
@@ -184,11 +202,3 @@ def _order(
     if blocks is None or window is None:
         return ShuffledOrder(len(iterator), natural("seed", seed))
     return BlockOrder(blocks, natural("seed", seed), natural("window", window))
-
-
-def _distributed() -> tuple[int, int]:
-    """Rank and world size as torch knows them, else as torchrun and others put them into the environment."""
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.distributed.is_available() and torch.distributed.is_initialized():
-        return torch.distributed.get_rank(), torch.distributed.get_world_size()
-    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))

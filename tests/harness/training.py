@@ -8,20 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from datastack_fs import ColumnBatches, DatasetIterator, ResumableBatchSampler, ResumableLoader
+from datastack_fs import DatasetIterator, to_torch
 
 
 def loader_of(
     iterator: DatasetIterator[Any], batch_size: int, *, state: Any = None, method: str | None = None, **options: Any
 ) -> Any:
-    """A ResumableLoader over torch's DataLoader, in the main process or with two workers of a start method."""
-    from torch.utils.data import DataLoader
-
-    sampler = ResumableBatchSampler(iterator, batch_size, seed=7, **options)
-    workers: dict[str, Any] = {}
-    if method is not None:
-        workers = {"num_workers": 2, "multiprocessing_context": method, "persistent_workers": True}
-    loader = ResumableLoader(DataLoader(ColumnBatches(iterator), batch_size=None, sampler=sampler, **workers))
+    """A loader of tensors, read in the main process or by two workers of a start method."""
+    workers = 0 if method is None else 2
+    loader = to_torch(iterator, batch_size, seed=7, workers=workers, start_method=method, **options)
     if state is not None:
         loader.load_state_dict(state)
     return loader

@@ -10,7 +10,7 @@ import pytest
 from torch.utils.data import DataLoader
 from torchdata.stateful_dataloader import StatefulDataLoader
 
-from datastack_fs import ColumnBatches, ResumableBatchSampler, ResumableLoader
+from datastack_fs import PlannedBatches, ResumableBatchSampler, ResumableLoader
 from datastack_fs.formats.hdf5 import HDF5DatasetIterator
 from datastack_fs.formats.npy import NpyDatasetIterator
 from harness.ports import free_ports
@@ -87,7 +87,7 @@ def test_samples_are_collated_as_well(iterator, workers):
 def test_a_stateful_data_loader_keeps_the_place(iterator, workers):
     def made():
         sampler = ResumableBatchSampler(iterator, 16, seed=7)
-        return StatefulDataLoader(ColumnBatches(iterator), batch_size=None, sampler=sampler, num_workers=workers)
+        return StatefulDataLoader(PlannedBatches(sampler), batch_size=None, sampler=sampler, num_workers=workers)
 
     unbroken = made()
     expected = [rows_of(unbroken), rows_of(unbroken)]
