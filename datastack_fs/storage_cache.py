@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from datastack_fs.errors import ConfigError
+from datastack_fs.identifiers import check_identifier
 from datastack_fs.processes import PerProcess
 from datastack_fs.reading import BLOCK_BYTES, RangePlan
 from datastack_fs.resource import Content, Range, ResourceInfo
@@ -54,6 +56,28 @@ class StorageCache(StorageAccess):
 
         self._cache = PerProcess(partial(BlockCache, settings))
 
+    def pin(self, identifier: str) -> ResourceInfo:
+        """Fetches a resource into the cache, where it stays whole until ``unpin``; another version of it goes.
+
+        Returns:
+            the version.
+
+        Raises:
+            ConfigError: there is no cache, or the versions of this store don't last.
+            StorageFullError: the cache has no room for it.
+        """
+        info = self._described(check_identifier(identifier))
+        self._pinning().pin(self._cache_identity(), info, self._block_bytes, self._read_many)
+        return info
+
+    def unpin(self, identifier: str) -> bool:
+        """Lets the cache drop a resource again; whether it was pinned.
+
+        Raises:
+            ConfigError: there is no cache.
+        """
+        return self._pinning().unpin(self._cache_identity(), check_identifier(identifier))
+
     # Hooks.
 
     def _block_bytes(self, info: ResourceInfo) -> int:
@@ -69,6 +93,15 @@ class StorageCache(StorageAccess):
         return map_in_threads(self._read_planned, wanted, self.concurrency)
 
     # What the verbs share.
+
+    @abstractmethod
+    def _described(self, wanted: str | ResourceInfo) -> ResourceInfo:
+        """The version itself, or the present one of an identifier."""
+
+    def _pinning(self) -> BlockCache:
+        if self._cache is None:
+            raise ConfigError(f"{self.url} has no cache to pin in: connect(url, cache=…)")
+        return self._cache.get()
 
     def _read_all(self, wanted: Sequence[Request]) -> list[Sequence[Content]]:
         """The ranges of each version, from the cache as far as they are there."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Final, TypeAlias
 
 import numpy as np
 
-from datastack_fs.cache.blocks import BlockPlan, Keys, Request
+from datastack_fs.cache.blocks import BlockPlan, Keys, Request, name_key
 from datastack_fs.cache.claims import LONGEST_WAIT
 from datastack_fs.cache.folder import CacheFolder, OpenCache
 from datastack_fs.cache.reuse import note_rejected
@@ -25,6 +25,7 @@ from datastack_fs.cache.table import (
     FOUND_BYTES,
     SEGMENTS,
 )
+from datastack_fs.errors import ConfigError, StorageFullError
 from datastack_fs.resource import Content, ResourceInfo
 
 logger = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ logger = logging.getLogger(__name__)
 Fetch: TypeAlias = Callable[[Sequence[Request]], Sequence[Sequence[Content]]]
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.001, 0.02
+_PINNED_AT_ONCE: Final = 64 << 20
 _PAUSE_AFTER_FAILURE: Final = 60.0
 """Seconds for which nothing is written after a write failed."""
 
@@ -93,6 +95,42 @@ class BlockCache:
             self._fetch(opened, plan, contents, missing, fetch)
         return plan.answers(contents, fetch)
 
+    def pin(self, store: str, info: ResourceInfo, block_bytes: Callable[[ResourceInfo], int], fetch: Fetch) -> None:
+        """Keeps all blocks of a version until it is unpinned, in place of other versions of the resource.
+
+        Raises:
+            ConfigError: the versions of the store don't last, or the folder can't be used.
+            StorageFullError: there is no room for it.
+        """
+        opened = self._opened()
+        if opened is None or not opened.is_writable or not block_bytes(info):
+            reason = "the versions of this store don't last" if opened else "the folder can't be used"
+            raise ConfigError(f"{info.identifier} can't be pinned in the cache in {self.settings.folder}: {reason}")
+        name = name_key(store, info.identifier)
+        before = opened.segments.pinned(name)
+        for start in range(0, info.size, _PINNED_AT_ONCE):
+            wanted = [(info, [(start, min(start + _PINNED_AT_ONCE, info.size))])]
+            plan = BlockPlan(store, wanted, block_bytes)
+            numbers = range(len(plan.spans))
+            contents: list[Content | None] = list(_fetch_blocks(plan, numbers, fetch))
+            if self._keep(opened, plan, numbers, contents, name) < len(numbers):
+                self._remove(opened, set(opened.segments.pinned(name)) - set(before))
+                raise StorageFullError(f"the cache in {self.settings.folder} has no room for all of {info.identifier}")
+        self._remove(opened, before)
+
+    def unpin(self, store: str, identifier: str) -> bool:
+        """Lets a resource go that was pinned; whether it was."""
+        opened = self._opened()
+        pinned = opened.segments.pinned(name_key(store, identifier)) if opened else []
+        if opened is not None and pinned:
+            self._remove(opened, pinned)
+        return bool(pinned)
+
+    def _remove(self, opened: OpenCache, segments: Iterable[int]) -> None:
+        with opened.locked() as is_ours:
+            for segment in segments if is_ours else ():
+                opened.segments.remove(segment)
+
     # Reading.
 
     def _load(
@@ -115,7 +153,7 @@ class BlockCache:
                     content = opened.segments.read(segment, offset, length)
                 except OSError as error:
                     self._warn("can't be read", error)
-            if is_there and zlib.crc32(content, _seed(key)) == checksum and _fits(plan.spans[number], content):
+            if is_there and zlib.crc32(content, seed_of(key)) == checksum and _fits(plan.spans[number], content):
                 contents[number] = content
             else:
                 missing.append(number)
@@ -150,7 +188,7 @@ class BlockCache:
                 if not place.is_there[0]:
                     continue
                 content = opened.segments.read(int(place.segments[0]), int(place.offsets[0]), int(place.lengths[0]))
-                if zlib.crc32(content, _seed(key)) != int(place.checksums[0]):
+                if zlib.crc32(content, seed_of(key)) != int(place.checksums[0]):
                     opened.table.drop((int(key[0]), int(key[1])))
                     opened.table.head[DAMAGED_BLOCKS] += 1
                     logger.warning("a block in %s is damaged: it is fetched again", self.settings.folder)
@@ -182,6 +220,10 @@ class BlockCache:
             with opened.locked() as is_ours:
                 if not is_ours:
                     return mine, others
+                # Others may have kept some since these were looked for.
+                there = opened.table.find(plan.keys[missing]).is_there.tolist()
+                others += [number for number, is_there in zip(missing, there, strict=True) if is_there]
+                missing = [number for number, is_there in zip(missing, there, strict=True) if not is_there]
                 lengths = plan.lengths
                 head = opened.table.head
                 head[CLOCK] += sum(lengths[number] for number in missing)
@@ -219,7 +261,7 @@ class BlockCache:
                 places = opened.segments.append(blocks, pin)
                 for number, content, (segment, offset) in zip(numbers, blocks, places, strict=False):
                     key = plan.keys[number]
-                    checksum = zlib.crc32(content, _seed(key))
+                    checksum = zlib.crc32(content, seed_of(key))
                     opened.table.put((int(key[0]), int(key[1])), segment, len(content), offset, checksum)
                 opened.table.head[FETCHED_BLOCKS] += len(places)
                 opened.table.head[FETCHED_BYTES] += sum(len(content) for content in blocks[: len(places)])
@@ -284,6 +326,6 @@ def _fits(span: tuple[int, int, int], content: bytes) -> bool:
     return len(content) == span[2] - span[1]
 
 
-def _seed(key: Keys) -> int:
+def seed_of(key: Keys) -> int:
     """What the checksum of a block begins with: the content of one block never fits the key of another."""
     return zlib.crc32(key.tobytes())

@@ -7,10 +7,12 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from datastack_fs.cache.table import CLAIMS, BlockTable
+from datastack_fs.cache.table import CLAIMS, BlockTable, Words
 
 LONGEST_WAIT: Final = 10.0
 """Seconds that one waits for a block; then it is fetched, whoever else may be at it."""
+
+_WAYS: Final = 8
 
 
 class Claims:
@@ -24,29 +26,31 @@ class Claims:
         process = os.getpid()
         now = time.monotonic_ns()
         for key in keys:
-            slot = self._claims[_slot(key)]
-            if _is_held(slot.tolist(), now):
-                yield int(slot[0]) != key  # one slot for two blocks: both are fetched, and one is not waited for
-            else:
-                slot[:] = key, process, now
-                yield True
+            slots = self._slots(key)
+            held = [_is_held(slot.tolist(), now) for slot in slots]
+            if any(is_held and int(slot[0]) == key for slot, is_held in zip(slots, held, strict=True)):
+                yield False
+                continue
+            if not all(held):  # without a slot it is fetched, and nobody waits for it
+                slots[held.index(False)][:] = key, process, now
+            yield True
 
     def release(self, keys: Iterable[int]) -> None:
         """Ends the claims of this process."""
         process = os.getpid()
         for key in keys:
-            slot = self._claims[_slot(key)]
-            if (int(slot[0]), int(slot[1])) == (key, process):
-                slot[:] = 0
+            for slot in self._slots(key):
+                if (int(slot[0]), int(slot[1])) == (key, process):
+                    slot[:] = 0
 
     def is_claimed(self, key: int) -> bool:
         """Whether somebody is at it who lives."""
-        slot = self._claims[_slot(key)].tolist()
-        return slot[0] == key and _is_held(slot, time.monotonic_ns())
+        now = time.monotonic_ns()
+        return any(int(slot[0]) == key and _is_held(slot.tolist(), now) for slot in self._slots(key))
 
-
-def _slot(key: int) -> int:
-    return (key >> 24) % CLAIMS
+    def _slots(self, key: int) -> list[Words]:
+        first = (key >> 24) % (CLAIMS // _WAYS) * _WAYS
+        return list(self._claims[first : first + _WAYS])
 
 
 def _is_held(slot: list[int], now: int) -> bool:

@@ -59,6 +59,7 @@ class CacheFolder:
     def __init__(self, settings: CacheSettings) -> None:
         self._settings = settings
         self.path = Path(settings.folder) / FOLDER
+        self.table = self.path / _TABLE
         self._opened: OpenCache | None = None
 
     def open(self) -> OpenCache:
@@ -73,7 +74,7 @@ class CacheFolder:
         return self._opened
 
     def _open(self) -> OpenCache:
-        table = self.path / _TABLE
+        table = self.table
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             is_writable = os.access(self.path, os.W_OK)

@@ -61,7 +61,7 @@ class Segments:
             self._generation = generation
             self._sizes = {}
             for segment in list(self._opened):
-                if int(self._table.segments[segment % SEGMENTS, 0]) != segment:
+                if not self._is_known(segment):
                     self._opened.pop(segment, None)
 
     def room(self, wanted: int) -> int:
@@ -105,16 +105,19 @@ class Segments:
         slots = self._table.segments[self._table.segments[:, 2] == name]
         return [int(segment) for segment in slots[:, 0] if segment]
 
+    def known_sizes(self) -> dict[int, int]:
+        """The bytes of each segment."""
+        return {segment: path.stat().st_size for segment, path in self._files() if self._is_known(segment)}
+
     def sizes(self) -> dict[int, int]:
-        """The bytes of each segment; files that nobody knows of any more are removed."""
-        found = {}
-        for path in self._files():
-            segment = int(path.name.partition(".")[0])
-            if int(self._table.segments[segment % SEGMENTS, 0]) == segment:
-                found[segment] = path.stat().st_size
-            else:
+        """The same; files that nobody knows of any more are removed."""
+        for segment, path in self._files():
+            if not self._is_known(segment):
                 path.unlink()
-        return found
+        return self.known_sizes()
+
+    def _is_known(self, segment: int) -> bool:
+        return int(self._table.segments[segment % SEGMENTS, 0]) == segment
 
     def _refresh(self) -> None:
         self.close_removed()
@@ -131,7 +134,7 @@ class Segments:
         if self._disk_room() < length:
             return 0
         while sum(self._sizes.values()) + length > self._capacity:
-            unused = self._unused()
+            unused = self._by_use() if pinned else self._unused()
             if not unused:
                 return 0
             self.remove(unused[0])
@@ -197,8 +200,10 @@ class Segments:
         status = os.statvfs(self._folder)
         return status.f_bavail * status.f_frsize - self._free
 
-    def _files(self) -> Iterator[Path]:
-        return (path for path in self._folder.iterdir() if _NAME.fullmatch(path.name))
+    def _files(self) -> Iterator[tuple[int, Path]]:
+        for path in self._folder.iterdir():
+            if match := _NAME.fullmatch(path.name):
+                yield int(match[1]), path
 
     def _path(self, segment: int) -> Path:
         return self._folder / f"{segment:08}.blocks"

@@ -32,6 +32,7 @@ _COMMANDS: Final = {
     "verify": "upkeep",
     "storages": "storages",
     "sweep": "upkeep",
+    "cache": "cache",
 }
 """In which module each command stands; it is imported when the command is asked for."""
 

@@ -28,6 +28,7 @@ datastack-fs cp ./datasets/copies/test.h5 s3://lab/copies/test.h5
 datastack-fs verify
 datastack-fs rm copies/test.h5
 datastack-fs sweep
+datastack-fs cache --help
 ```
 
 What follows is what each command says of itself with `--help`.
