@@ -180,12 +180,17 @@ def decoded_rows(dataset: h5py.Dataset, what: str, file_bytes: int, find_index: 
         what: names it in errors.
         file_bytes: the size of its file.
         find_index: finds out where its chunks are.
+
+    Raises:
+        DatasetFileCorruptError: the index can't be true, and HDF5 might not survive it.
     """
     filters = FilterPipeline.of(dataset, math.prod(dataset.chunks) * dataset.dtype.itemsize)
     index = None if filters is None else find_index(dataset)
-    if filters is None or index is None:
+    if filters is None:
         return None
-    if len(index.starts) and bool((index.starts + index.sizes).max() > file_bytes):
+    if index is None or (len(index.starts) and bool((index.starts + index.sizes).max() > file_bytes)):
+        if filters.has_checksum:  # HDF5 2.0 crashes over chunks that are smaller than their checksum
+            raise DatasetFileCorruptError(f"{what}: its chunk index is damaged")
         return None  # of a file whose addresses are wrong, HDF5 will say so
     if index.places is not None and not has_fill(dataset):
         return None

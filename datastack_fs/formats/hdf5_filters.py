@@ -62,6 +62,11 @@ class FilterPipeline:
         """Whether undoing them takes time."""
         return bool(self.codes)
 
+    @property
+    def has_checksum(self) -> bool:
+        """Whether each chunk carries a checksum."""
+        return _FLETCHER32 in self.codes
+
     def undone(self, content: Any, mask: int) -> Any:
         """The bytes of a chunk as they were before the filters.
 

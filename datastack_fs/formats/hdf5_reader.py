@@ -15,6 +15,7 @@ from datastack_fs.errors import DatasetFileCorruptError
 from datastack_fs.formats.hdf5_checks import check_type
 from datastack_fs.formats.hdf5_decoded import DecodedRows, decoded_rows
 from datastack_fs.formats.hdf5_file import HDF5File
+from datastack_fs.formats.hdf5_lengths import length_check
 from datastack_fs.formats.hdf5_mapped import MappedRows, is_plain, mapped_rows
 from datastack_fs.formats.hdf5_rows import HDF5Rows, SingleValue, copies
 from datastack_fs.formats.local import PinnedFile
@@ -195,11 +196,12 @@ class HDF5Reader:
         if leaf in self._columns:
             return
         dataset, pin = self._dataset(*leaf), self._file.pin
+        lengths = length_check(dataset, self._file.resource) if self._file.begins_with_magic else None
         if not dataset.shape:
-            self._columns[leaf] = SingleValue(dataset)
+            self._columns[leaf] = SingleValue(dataset, lengths)
         else:
             self._columns[leaf] = self._plain_column(dataset, pin) or HDF5Rows(
-                dataset, self._file.chunk_index if pin is None else None
+                dataset, self._file.chunk_index if pin is None else None, lengths
             )
 
     def _plain_column(self, dataset: h5py.Dataset, pin: PinnedFile | None) -> _Column | None:

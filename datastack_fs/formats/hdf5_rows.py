@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datastack_fs.formats.hdf5_chunks import ChunkRanges, ContiguousRanges, IndexFinder
+from datastack_fs.formats.hdf5_lengths import LengthCheck
 from datastack_fs.formats.hdf5_text import decode_text, holds_text
 from datastack_fs.iterators.columnar import constant
 from datastack_fs.iterators.columns import own
@@ -30,13 +31,18 @@ class HDF5Rows:
     Args:
         dataset: with at least one axis.
         find_index: finds out where its chunks are, so that ``ranges`` can tell; a local file has no use for it.
+        lengths: checks its values of variable length before HDF5 reads them.
     """
 
-    def __init__(self, dataset: h5py.Dataset, find_index: IndexFinder | None) -> None:
+    def __init__(
+        self, dataset: h5py.Dataset, find_index: IndexFinder | None, lengths: LengthCheck | None = None
+    ) -> None:
+        self._lengths = lengths
         self._source, self._dtype = _source(dataset)
         self._inner_text = dataset.dtype if holds_text(dataset.dtype) else None
         self._row_shape = dataset.shape[1:]
-        row_bytes = max(1, dataset.dtype.itemsize * math.prod(self._row_shape))
+        element_bytes = dataset.dtype.itemsize if lengths is None else lengths.element_bytes
+        row_bytes = max(1, element_bytes * math.prod(self._row_shape))
         most = max(1, BLOCK_BYTES // row_bytes)
         if dataset.chunks:  # no block ends within a chunk, which would have to be read twice
             self._near = int(dataset.chunks[0])
@@ -58,6 +64,8 @@ class HDF5Rows:
         rows = np.empty((len(indices), *self._row_shape), dtype=self._dtype)
         for start, stop in self._runs(indices):
             first, last = int(indices[start]), int(indices[stop - 1])
+            if self._lengths is not None:
+                self._lengths.check(first, last)
             block = self._source[first : last + 1]
             # A run of neighbours needs no gather.
             rows[start:stop] = block if last - first == stop - start - 1 else block[indices[start:stop] - first]
@@ -76,7 +84,9 @@ class HDF5Rows:
 class SingleValue:
     """A dataset without an axis: the same value for every sample."""
 
-    def __init__(self, dataset: h5py.Dataset) -> None:
+    def __init__(self, dataset: h5py.Dataset, lengths: LengthCheck | None = None) -> None:
+        if lengths is not None:
+            lengths.check(0, 0)
         source, dtype = _source(dataset)
         self._value = source[()]
         self._is_object = dtype == np.dtype(object)

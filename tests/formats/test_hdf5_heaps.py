@@ -1,6 +1,9 @@
 """Heaps of HDF5 files that would keep HDF5 busy for ever: an error, wherever values of variable length are read."""
 
+import io
+import re
 import struct
+import zlib
 
 import h5py
 import numpy as np
@@ -12,6 +15,7 @@ from datastack_fs.formats.hdf5 import HDF5DatasetIterator
 from datastack_fs.testing.processes import in_child
 
 TEXT = h5py.string_dtype()
+LENGTH, INDEX = rb"[^\0]\0\0\0", rb"[^\0]\0\0\0"  # of a reference, both below 256
 ROWS = [f"the {number}. finch" for number in range(40)]
 
 
@@ -21,6 +25,10 @@ def text(file):
 
 def packed(file):
     file.create_dataset("x", data=ROWS, dtype=TEXT, chunks=(8,), compression="gzip")
+
+
+def chunked(file):
+    file.create_dataset("x", data=np.array(ROWS[:8], object).reshape(2, 4), dtype=TEXT, chunks=(1, 2))
 
 
 def long(file):  # its heap is larger than what HDF5 reads of one first
@@ -36,6 +44,14 @@ def ragged(file):
 def records(file):
     kind = np.dtype([("name", TEXT), ("size", "<f4")])
     file.create_dataset("x", data=np.array([("finch", 1), ("owl", 2)], dtype=kind))
+
+
+def nested(file):
+    inner = np.dtype([("rows", h5py.vlen_dtype(np.float64)), ("count", "<i2")])
+    value = np.zeros(2, [("short", "i1"), ("inner", inner), ("names", TEXT, (2,)), ("last", TEXT)])
+    for row in value:
+        row["inner"]["rows"], row["last"], row["names"][:] = np.arange(3.0), "wren", ["finch", "owl"]
+    file.create_dataset("x", data=value)
 
 
 def attribute(file):
@@ -104,3 +120,29 @@ def test_a_type_of_variable_length_that_is_damaged_is_an_error(build):
     kind = whole.index(b"\x19\1\1\0" if build is not ragged else b"\x19\0\0\0")
     told = in_child("fork", message, whole[: kind + 1] + b"\x0f" + whole[kind + 2 :])  # HDF5 would crash
     assert "neither rows nor text of variable length" in told
+
+
+@pytest.mark.parametrize("build", [text, chunked, packed, ragged, records, nested])
+def test_a_length_that_no_heap_has_is_an_error_before_memory_is_taken(build):
+    whole = saved(build)
+    assert samples(whole)
+    with h5py.File(io.BytesIO(whole)) as file:
+        chunks = [(0,), (8,)] if file["x"].compression else []
+    heap = re.escape(struct.pack("<Q", whole.index(b"GCOL")))
+    places = chunks or [found.start() for found in re.finditer(LENGTH + heap + INDEX, whole)]
+    assert len(places) >= 2
+    for place in places:
+        damaged = with_length_at(place, whole)
+        assert re.search(r"a value of [\d,]{10,} bytes is said to be in the heap", message(damaged))
+
+
+def with_length_at(place, whole):
+    """The file with the length of 32 Mi in a reference at a place, or in the last one of a packed chunk."""
+    length = struct.pack("<I", 1 << 25)
+    if isinstance(place, int):
+        return whole[:place] + length + whole[place + 4 :]
+    stream = io.BytesIO(whole)
+    with h5py.File(stream, "r+") as file:
+        _, packed = file["x"].id.read_direct_chunk(place)
+        file["x"].id.write_direct_chunk(place, zlib.compress(zlib.decompress(packed)[:-16] + length + bytes(12)))
+    return stream.getvalue()
