@@ -38,5 +38,6 @@ class ColumnBatches(Generic[SampleT_co]):
         """The columns at many indices, as ``take`` gives them."""
         return self._iterator.take(indices)
 
-    __getitems__ = __getitem__
-    """What a DataLoader calls that has a ``batch_sampler``: its ``collate_fn`` gets columns."""
+    def __getitems__(self, indices: Indices) -> tuple[Any, ...]:
+        """The same: what a DataLoader with a ``batch_sampler`` calls, and whose ``collate_fn`` gets the columns."""
+        return self[indices]

@@ -92,6 +92,11 @@ class ResumableLoader(Generic[BatchT]):
             began = time.monotonic()
 
     @property
+    def batch_sampler(self) -> ResumableBatchSampler:
+        """The same as ``sampler``: where frameworks look for it in a DataLoader."""
+        return self.sampler
+
+    @property
     def epoch(self) -> int:
         """The epoch of the batch in use."""
         return self._epoch

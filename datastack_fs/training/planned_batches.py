@@ -63,8 +63,9 @@ class PlannedBatches:
             reading.close()
         return columns
 
-    __getitems__ = __getitem__
-    """What a DataLoader calls that has the sampler as its ``batch_sampler``."""
+    def __getitems__(self, batch: DrawnBatch) -> tuple[Any, ...]:
+        """The same: what a DataLoader with the sampler as its ``batch_sampler`` calls."""
+        return self[batch]
 
     def close(self) -> None:
         """Ends what is under way; a batch that is asked for later begins anew."""
