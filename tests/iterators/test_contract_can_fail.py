@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from datastack_fs.iterators import DatasetIteratorView
+from datastack_fs.iterators.blocks import Blocks
 from datastack_fs.testing.iterators import DatasetIteratorTests, assert_same
 from harness.leaves import OneByOneLeaf, RecordingLeaf
 
@@ -109,9 +110,21 @@ class LongerSlices(RecordingLeaf):
         return DatasetIteratorView(self, np.append(np.asarray(indices), 0).astype(int), tag)
 
 
+class SwapsBatchesAhead(RecordingLeaf):
+    def batches(self, size, indices=None, **options):
+        yield from sorted(super().batches(size, indices, **options), key=lambda columns: -int(columns[0][0]))
+
+
+class LosesASampleOfABlock(RecordingLeaf):
+    def _blocks(self):
+        return Blocks.of_rows(len(self) - 1, 4)
+
+
 @pytest.mark.parametrize(
     ("kind", "test"),
     [
+        (SwapsBatchesAhead, CONTRACT.test_batches_ahead_equal_indexing),
+        (LosesASampleOfABlock, CONTRACT.test_blocks_hold_every_sample_once),
         (EndsByStopIteration, CONTRACT.test_index_out_of_range_names_the_length),
         (NoNegativeIndices, CONTRACT.test_every_index_gives_its_sample),
         (SortsBatches, CONTRACT.test_batches_equal_indexing),

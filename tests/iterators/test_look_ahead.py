@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datastack_fs.connectors import S3StorageConnector
+from datastack_fs.connectors import GridFSStorageConnector, S3StorageConnector
 from datastack_fs.errors import ResourceChangedError, StorageUnavailableError
 from datastack_fs.formats.hdf5 import HDF5DatasetIterator
 from datastack_fs.formats.npy import NpyDatasetIterator
@@ -20,7 +20,7 @@ from datastack_fs.iterators import SequenceDatasetIterator
 from datastack_fs.iterators.kept_resources import BLOCK_BYTES
 from harness.counting import CountingStore
 from harness.proxy import FaultProxy, ranged_get
-from harness.stores import BUCKET, unique
+from harness.stores import BUCKET, filled_store, unique
 
 ROWS = np.arange(4000, dtype=np.uint32).reshape(1000, 4)
 
@@ -230,6 +230,40 @@ def test_an_overwritten_resource_is_never_mixed(s3):
     with pytest.raises(ResourceChangedError):
         found += [columns[0] for columns in batches]
     assert np.concatenate(found).tolist() == ROWS[::50][: 5 * len(found)].tolist()
+
+
+@pytest.mark.parametrize("kind", ["file", "gcs", "gridfs", "http"])
+def test_an_overwritten_resource_is_never_mixed_on_any_store(kind, request):
+    """Of a local file the open one is read on; other stores say that it has changed."""
+    file = io.BytesIO()
+    np.save(file, ROWS)
+    store = filled_store(kind, {"a.npy": file.getvalue()}, request)
+    batches = NpyDatasetIterator(store.get_resource("a.npy")).batches(5, range(0, 1000, 50), prefetch=1, max_bytes=0)
+    found = [next(batches)[0]]
+    other = io.BytesIO()
+    np.save(other, ROWS[::-1])
+    if kind == "http":
+        request.getfixturevalue("web_server")["data/a.npy"] = other.getvalue()
+    else:
+        store.set_resource("a.npy", other.getvalue())
+    try:
+        found += [columns[0] for columns in batches]
+    except ResourceChangedError:
+        assert len(found) < 4
+    assert np.concatenate(found).tolist() == ROWS[::50][: 5 * len(found)].tolist()
+    assert (len(found) == 4) == (kind == "file")
+
+
+def test_a_server_that_is_cut_off_by_gridfs_is_asked_again(mongod):
+    with FaultProxy("127.0.0.1", mongod.port, mode="raw") as proxy:
+        store = GridFSStorageConnector.from_url(f"mongodb://127.0.0.1:{proxy.port}/{BUCKET}", bucket=unique("ahead"))
+        with store:
+            iterator = stored(store, "a.npy", ROWS).shuffle(seed=1)
+            expected = iterator.take(range(0, 1000, 7))[0].tolist()
+            batches = iterator.batches(20, range(0, 1000, 7))
+            first = next(batches)[0].tolist()
+            proxy.disconnect()
+            assert first + [row for columns in batches for row in columns[0].tolist()] == expected
 
 
 def test_ctrl_c_does_not_wait_for_a_stalled_server(s3):
