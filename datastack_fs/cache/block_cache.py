@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 import time
-import zlib
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Final, TypeAlias
 
 import numpy as np
 
-from datastack_fs.cache.blocks import BlockPlan, Keys, Request, name_key
+from datastack_fs.cache.blocks import BlockPlan, Keys, Part, Request, name_key
 from datastack_fs.cache.claims import LONGEST_WAIT
 from datastack_fs.cache.folder import CacheFolder, OpenCache
+from datastack_fs.cache.records import read_part, record_bytes, record_of
 from datastack_fs.cache.reuse import note_rejected
 from datastack_fs.cache.settings import CacheSettings
 from datastack_fs.cache.table import (
@@ -86,7 +87,7 @@ class BlockCache:
         if opened is None:
             return list(fetch(wanted))
         plan = BlockPlan(store, wanted, block_bytes)
-        contents: list[Content | None] = [None] * len(plan.spans)
+        contents: list[Part | None] = [None] * len(plan.spans)
         missing = self._load(opened, plan, contents, range(len(contents)))
         if note is not None:
             for owner, sizes in plan.found(contents).items():
@@ -112,7 +113,7 @@ class BlockCache:
             wanted = [(info, [(start, min(start + _PINNED_AT_ONCE, info.size))])]
             plan = BlockPlan(store, wanted, block_bytes)
             numbers = range(len(plan.spans))
-            contents: list[Content | None] = list(_fetch_blocks(plan, numbers, fetch))
+            contents: list[Part | None] = [Part(0, content) for content in _fetch_blocks(plan, numbers, fetch)]
             if self._keep(opened, plan, numbers, contents, name) < len(numbers):
                 self._remove(opened, set(opened.segments.pinned(name)) - set(before))
                 raise StorageFullError(f"the cache in {self.settings.folder} has no room for all of {info.identifier}")
@@ -134,7 +135,7 @@ class BlockCache:
     # Reading.
 
     def _load(
-        self, opened: OpenCache, plan: BlockPlan, contents: list[Content | None], numbers: Sequence[int]
+        self, opened: OpenCache, plan: BlockPlan, contents: list[Part | None], numbers: Sequence[int]
     ) -> list[int]:
         """Reads those blocks that are there; gives the others."""
         if not numbers:
@@ -147,29 +148,30 @@ class BlockCache:
         for number, key, is_there, segment, length, offset, checksum in zip(
             numbers, keys, there, *columns, strict=True
         ):
-            content = b""
+            part = None
             if is_there:
+                record = partial(opened.segments.read, segment, offset)
                 try:
-                    content = opened.segments.read(segment, offset, length)
+                    part = read_part(record, key, length, checksum, plan.hulls[number])
                 except OSError as error:
                     self._warn("can't be read", error)
-            if is_there and zlib.crc32(content, seed_of(key)) == checksum and _fits(plan.spans[number], content):
-                contents[number] = content
-            else:
+                else:
+                    if part is None:
+                        damaged.append(number)
+            contents[number] = part
+            if part is None:
                 missing.append(number)
-                if is_there and len(content) == length:
-                    damaged.append(number)
         if damaged:
             self._drop(opened, plan, damaged)
         used = np.unique(places.segments[places.is_there]) % np.uint64(SEGMENTS)
         self._note_found(opened, used, [contents[number] for number in numbers])
         return missing
 
-    def _note_found(self, opened: OpenCache, used: Keys, contents: Sequence[Content | None]) -> None:
+    def _note_found(self, opened: OpenCache, used: Keys, contents: Sequence[Part | None]) -> None:
         if not opened.is_writable:
             return
         head = opened.table.head
-        sizes = [len(content) for content in contents if content is not None]
+        sizes = [len(part.content) for part in contents if part is not None]
         head[CLOCK] += sum(sizes)
         head[FOUND_BLOCKS] += len(sizes)
         head[FOUND_BYTES] += sum(sizes)
@@ -187,8 +189,7 @@ class BlockCache:
                 place = opened.table.find(key[None])
                 if not place.is_there[0]:
                     continue
-                content = opened.segments.read(int(place.segments[0]), int(place.offsets[0]), int(place.lengths[0]))
-                if zlib.crc32(content, seed_of(key)) != int(place.checksums[0]):
+                if not opened.is_intact(key, place, 0):
                     opened.table.drop((int(key[0]), int(key[1])))
                     opened.table.head[DAMAGED_BLOCKS] += 1
                     logger.warning("a block in %s is damaged: it is fetched again", self.settings.folder)
@@ -196,14 +197,14 @@ class BlockCache:
     # Fetching.
 
     def _fetch(
-        self, opened: OpenCache, plan: BlockPlan, contents: list[Content | None], missing: list[int], fetch: Fetch
+        self, opened: OpenCache, plan: BlockPlan, contents: list[Part | None], missing: list[int], fetch: Fetch
     ) -> None:
         """Fetches those of the missing blocks that can be kept, each once on this machine, and keeps them."""
         mine, others = self._claim(opened, plan, missing)
         if mine:
             try:
                 for number, content in zip(mine, _fetch_blocks(plan, mine, fetch), strict=True):
-                    contents[number] = content
+                    contents[number] = Part(0, content)
                 self._keep(opened, plan, mine, contents)
             finally:
                 self._release(opened, plan, mine)
@@ -224,7 +225,7 @@ class BlockCache:
                 there = opened.table.find(plan.keys[missing]).is_there.tolist()
                 others += [number for number, is_there in zip(missing, there, strict=True) if is_there]
                 missing = [number for number, is_there in zip(missing, there, strict=True) if not is_there]
-                lengths = plan.lengths
+                lengths = [record_bytes(length) for length in plan.lengths]
                 head = opened.table.head
                 head[CLOCK] += sum(lengths[number] for number in missing)
                 room = 0
@@ -249,19 +250,21 @@ class BlockCache:
         opened: OpenCache,
         plan: BlockPlan,
         numbers: Sequence[int],
-        contents: Sequence[Content | None],
+        contents: Sequence[Part | None],
         pin: int = 0,
     ) -> int:
         """Writes blocks, as many as there is room for; gives how many."""
-        blocks = [content for number in numbers if (content := contents[number]) is not None]
+        blocks = [part.content for number in numbers if (part := contents[number]) is not None]
+        records = [record_of(plan.keys[number], content) for number, content in zip(numbers, blocks, strict=True)]
         try:
             with opened.locked() as is_ours:
                 if not is_ours:
                     return 0
-                places = opened.segments.append(blocks, pin)
-                for number, content, (segment, offset) in zip(numbers, blocks, places, strict=False):
+                places = opened.segments.append([record for record, _ in records], pin)
+                for number, content, (_, checksum), (segment, offset) in zip(
+                    numbers, blocks, records, places, strict=False
+                ):
                     key = plan.keys[number]
-                    checksum = zlib.crc32(content, seed_of(key))
                     opened.table.put((int(key[0]), int(key[1])), segment, len(content), offset, checksum)
                 opened.table.head[FETCHED_BLOCKS] += len(places)
                 opened.table.head[FETCHED_BYTES] += sum(len(content) for content in blocks[: len(places)])
@@ -275,7 +278,7 @@ class BlockCache:
             if is_ours:
                 opened.claims.release(plan.keys[list(numbers), 0].tolist())
 
-    def _wait(self, opened: OpenCache, plan: BlockPlan, contents: list[Content | None], numbers: list[int]) -> None:
+    def _wait(self, opened: OpenCache, plan: BlockPlan, contents: list[Part | None], numbers: list[int]) -> None:
         """Waits for what others fetch; what does not come, or not in time, stays missing."""
         until = time.monotonic() + LONGEST_WAIT
         pause = _SHORTEST_PAUSE
@@ -320,12 +323,3 @@ def _fetch_blocks(plan: BlockPlan, numbers: Sequence[int], fetch: Fetch) -> list
     for mine, contents in zip(of_version.values(), answers, strict=True):
         found.update(zip(mine, contents, strict=True))
     return [found[number] for number in numbers]
-
-
-def _fits(span: tuple[int, int, int], content: bytes) -> bool:
-    return len(content) == span[2] - span[1]
-
-
-def seed_of(key: Keys) -> int:
-    """What the checksum of a block begins with: the content of one block never fits the key of another."""
-    return zlib.crc32(key.tobytes())

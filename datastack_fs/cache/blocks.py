@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,13 @@ def name_key(store: str, identifier: str) -> int:
     return int.from_bytes(digest, "little") | 1
 
 
+class Part(NamedTuple):
+    """A run of bytes of a block, from an offset in it."""
+
+    offset: int
+    content: Content
+
+
 class BlockPlan:
     """The blocks that requests touch, each once, and what is made of them.
 
@@ -52,6 +59,8 @@ class BlockPlan:
         self.wanted = wanted
         self.spans: list[tuple[int, int, int]] = []
         """Of each block: the request that it belongs to, its start and its stop."""
+        self.hulls: list[tuple[int, int]] = []
+        """Of each block: the start and the stop, in the block, of all that is wanted of it."""
         self._sizes: list[int] = []
         self._places: list[dict[int, int]] = []
         keys: list[tuple[int, int]] = []
@@ -67,7 +76,13 @@ class BlockPlan:
             self._places.append(places)
             for start, stop in ranges:
                 for block in range(start // size, -(-stop // size) if stop > start else 0):
-                    if block not in places:
+                    low, high = max(start - block * size, 0), min(stop - block * size, size)
+                    known_place = places.get(block)
+                    if known_place is not None:
+                        before = self.hulls[known_place]
+                        self.hulls[known_place] = min(low, before[0]), max(high, before[1])
+                    else:
+                        self.hulls.append((low, high))
                         places[block] = len(keys)
                         keys.append(((base[0] + block * _STEPS[0]) & _MASK or 1, (base[1] + block * _STEPS[1]) & _MASK))
                         self.spans.append((owner, block * size, min((block + 1) * size, info.size)))
@@ -78,16 +93,16 @@ class BlockPlan:
         """The bytes of each block."""
         return [stop - start for _, start, stop in self.spans]
 
-    def found(self, contents: Sequence[Content | None]) -> dict[int, list[int]]:
-        """The sizes of the blocks that are there, by the request that they belong to."""
+    def found(self, contents: Sequence[Part | None]) -> dict[int, list[int]]:
+        """The sizes of what was read of blocks that are there, by the request that they belong to."""
         sizes: dict[int, list[int]] = {}
-        for (owner, _, _), content in zip(self.spans, contents, strict=True):
-            if content is not None:
-                sizes.setdefault(owner, []).append(len(content))
+        for (owner, _, _), part in zip(self.spans, contents, strict=True):
+            if part is not None:
+                sizes.setdefault(owner, []).append(len(part.content))
         return sizes
 
     def answers(
-        self, contents: Sequence[Content | None], fetch: Callable[[Sequence[Request]], Sequence[Sequence[Content]]]
+        self, contents: Sequence[Part | None], fetch: Callable[[Sequence[Request]], Sequence[Sequence[Content]]]
     ) -> list[Sequence[Content]]:
         """The ranges, out of the blocks that are there; of the others no more is fetched than is wanted."""
         missing: list[list[Range]] = []
@@ -104,12 +119,8 @@ class BlockPlan:
         ]
 
 
-_Piece = "Content | int"
-"""A part of a range: bytes, or the number of what is fetched for it."""
-
-
 def _layout(
-    wanted: Range, size: int, places: dict[int, int], contents: Sequence[Content | None], missing: list[Range]
+    wanted: Range, size: int, places: dict[int, int], contents: Sequence[Part | None], missing: list[Range]
 ) -> list[Content | int]:
     start, stop = wanted
     if not size:
@@ -119,16 +130,17 @@ def _layout(
     open_start = -1  # of a run of blocks that are not there
     for block in range(start // size, -(-stop // size) if stop > start else 0):
         first = block * size
-        content = contents[places[block]]
-        if content is None:
+        part = contents[places[block]]
+        if part is None:
             open_start = max(start, first) if open_start < 0 else open_start
             continue
         if open_start >= 0:
             pieces.append(len(missing))
             missing.append((open_start, first))
             open_start = -1
-        whole = start <= first and stop - first >= len(content)
-        pieces.append(content if whole else memoryview(content)[max(start - first, 0) : stop - first])
+        first += part.offset
+        whole = start <= first and stop - first >= len(part.content)
+        pieces.append(part.content if whole else memoryview(part.content)[max(start - first, 0) : stop - first])
     if open_start >= 0:
         pieces.append(len(missing))
         missing.append((open_start, stop))

@@ -8,10 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from datastack_fs.cache.blocks import Keys
 from datastack_fs.cache.claims import Claims
+from datastack_fs.cache.records import is_intact, record_bytes
 from datastack_fs.cache.segments import Segments
 from datastack_fs.cache.settings import CacheSettings
-from datastack_fs.cache.table import BlockTable, create
+from datastack_fs.cache.table import BlockTable, Places, create
 
 FOLDER: Final = "datastack-blocks"
 """All that a cache writes and removes lies in a folder of this name within the one it was given."""
@@ -51,6 +53,12 @@ class OpenCache:
         """
         with locked(self._lock) as is_ours:
             yield is_ours
+
+    def is_intact(self, key: Keys, places: Places, number: int) -> bool:
+        """Whether one of these blocks is as it was written."""
+        length = int(places.lengths[number])
+        record = self.segments.read(int(places.segments[number]), int(places.offsets[number]), 0, record_bytes(length))
+        return is_intact(key, record, length, int(places.checksums[number]))
 
 
 class CacheFolder:

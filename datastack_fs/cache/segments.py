@@ -41,8 +41,8 @@ class Segments:
         self._generation = -1
         self._sizes: dict[int, int] = {}
 
-    def read(self, segment: int, offset: int, length: int) -> bytes:
-        """What lies there; less where the file is shorter, or gone."""
+    def read(self, segment: int, record: int, offset: int, length: int) -> bytes:
+        """What lies at an offset of a record; less where the file is shorter, or gone."""
         opened = self._opened.get(segment)
         if opened is None:
             try:
@@ -52,7 +52,7 @@ class Segments:
             if len(self._opened) >= _MOST_OPEN:
                 self._opened.pop(next(iter(self._opened)), None)
             self._opened[segment] = opened
-        return os.pread(opened.descriptor, length, offset)
+        return os.pread(opened.descriptor, length, record + offset)
 
     def close_removed(self) -> None:
         """Closes files that other processes have removed, so that the disk gets their room back."""

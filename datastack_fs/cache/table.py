@@ -19,7 +19,7 @@ from datastack_fs.reading import BLOCK_BYTES
 
 Words = npt.NDArray[np.uint64]
 
-MAGIC: Final = 0x3130_4B43_4F4C_4253  # "SBLOCK01"
+MAGIC: Final = 0x3230_4B43_4F4C_4253  # "SBLOCK02"
 WAYS: Final = 8
 """Rows of a bucket, in any of which a block may stand."""
 

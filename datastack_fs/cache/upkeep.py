@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
 
-from datastack_fs.cache.block_cache import seed_of
 from datastack_fs.cache.folder import CacheFolder
 from datastack_fs.cache.settings import CacheSettings
 from datastack_fs.cache.table import (
@@ -98,16 +96,9 @@ class CacheUpkeep:
         """Reads all blocks, and forgets those that are damaged; gives how many there are, and how many were."""
         opened = self._opened
         keys, places = opened.table.blocks()
-        damaged = []
-        columns = (
-            places.segments.tolist(),
-            places.offsets.tolist(),
-            places.lengths.tolist(),
-            places.checksums.tolist(),
-        )
-        for key, segment, offset, length, checksum in zip(keys, *columns, strict=True):
-            if zlib.crc32(opened.segments.read(segment, offset, length), seed_of(key)) != checksum:
-                damaged.append((int(key[0]), int(key[1])))
+        damaged = [
+            (int(key[0]), int(key[1])) for number, key in enumerate(keys) if not opened.is_intact(key, places, number)
+        ]
         if damaged:
             with opened.locked() as is_ours:
                 for key in damaged if is_ours else ():

@@ -4,9 +4,11 @@ import random
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from datastack_fs.cache.block_cache import BlockCache
+from datastack_fs.cache.records import is_intact, read_part, record_bytes, record_of
 from datastack_fs.cache.settings import CacheSettings
 from datastack_fs.errors import ConfigError
 from datastack_fs.resource import ResourceInfo
@@ -110,11 +112,37 @@ def test_a_damaged_block_is_fetched_again(tmp_path, caplog):
     for path in files(tmp_path):
         if path.suffix == ".blocks":
             content = bytearray(path.read_bytes())
-            content[5 * BLOCK + 7] ^= 1
+            content[5 * record_bytes(BLOCK) + 7] ^= 1
             path.write_bytes(content)
     assert store.read(info, [(0, info.size)]) == [(5 * BLOCK, 6 * BLOCK)]
     assert "damaged" in caplog.text
     assert store.read(info, [(0, info.size)]) == []
+
+
+def reader(record):
+    return lambda at, size: bytes(record[at : at + size])
+
+
+def test_any_change_to_a_part_of_a_block_is_noticed():
+    dice = random.Random(1)
+    key, other = np.array([5, 7], np.uint64), np.array([5, 8], np.uint64)
+    for length in (1, 8191, 8192, 8193, 65_536, 261_120):
+        content = noise(length)
+        record, checksum = record_of(key, content)
+        for _ in range(40):
+            start = dice.randrange(length)
+            wanted = start, dice.randint(start, min(start + 20_000, length))
+            part = read_part(reader(record), key, length, checksum, wanted)
+            assert bytes(part.content) == content[part.offset : part.offset + len(part.content)]
+            assert part.offset <= wanted[0] <= wanted[1] <= part.offset + len(part.content)
+            if wanted[0] < wanted[1]:
+                assert read_part(reader(record), other, length, checksum, wanted) is None
+            changed = bytearray(record)
+            changed[dice.randrange(len(record))] ^= 1 << dice.randrange(8)
+            part = read_part(reader(changed), key, length, checksum, wanted)
+            assert part is None or bytes(part.content) == content[part.offset : part.offset + len(part.content)]
+            assert is_intact(key, record, length, checksum)
+            assert not is_intact(key, bytes(changed), length, checksum)
 
 
 def test_a_table_that_is_none_is_made_anew(tmp_path):
