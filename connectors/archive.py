@@ -64,6 +64,8 @@ class ArchiveStorageConnector(StorageConnector):
         prefix: a folder of the archive that identifiers start from.
         max_ratio: a member that is said to become so many times larger is refused, as a decompression bomb is.
         keep_directory: a pickle holds the directory, so that workers need not read it anew; it grows with the members.
+        info: the archive's version, where it is known already; whether there is a newer one is asked from the second
+            time on.
 
     Examples:
         >>> import io, zipfile
@@ -86,6 +88,7 @@ class ArchiveStorageConnector(StorageConnector):
         prefix: str = "",
         max_ratio: float = MOST_RATIO,
         keep_directory: bool = False,
+        info: ResourceInfo | None = None,
     ) -> None:
         self._keep_directory = keep_directory
         self._identifier = check_identifier(identifier)
@@ -97,6 +100,7 @@ class ArchiveStorageConnector(StorageConnector):
         self._connector = connector
         self._reader = ArchiveReader(connector, identifier, max_ratio)
         self._index: Index | None = None
+        self._known = info
         self._indexing = PerProcess(threading.Lock)
 
     @classmethod
@@ -179,7 +183,7 @@ class ArchiveStorageConnector(StorageConnector):
 
     def _offsets(self, wanted: ResourceColumns) -> list[int] | None:
         index, places = self._pinned_all(wanted)
-        return None if index.codec else index.members.column("offset", places)
+        return None if index.codec else index.members.column("offset", places).tolist()
 
     def _read_whole(self, wanted: Sequence[str | ResourceInfo]) -> list[bytes]:
         infos = [each if isinstance(each, ResourceInfo) else self.get_info(each) for each in wanted]
@@ -254,7 +258,7 @@ class ArchiveStorageConnector(StorageConnector):
         """The index of the archive as it is now."""
         tries_left = _INDEX_TRIES
         while True:
-            archive = self._connector.get_info(self._identifier)
+            archive, self._known = self._known or self._connector.get_info(self._identifier), None
             with self._indexing.get():
                 if self._index is None or self._index.archive.version != archive.version:
                     tries_left -= 1

@@ -76,7 +76,8 @@ class Index:
     def scanned(self, prefix: str) -> ResourceColumns:
         """The same, with their versions."""
         places = self._listed_places(prefix)
-        return ResourceColumns(self.members.names[places], self.members.column("size", places), self.versions(places))
+        sizes: list[int] = self.members.column("size", places).tolist()
+        return ResourceColumns(self.members.names[places], sizes, self.versions(places))
 
     def describe(self, identifier: str) -> ResourceInfo:
         """A member of it, as a resource."""
@@ -99,7 +100,8 @@ class Index:
 
     def versions(self, places: Sequence[int] | slice) -> list[str]:
         """The same of many."""
-        return _versions(self.archive, self.members.column("offset", places), self.members.column("crc", places))
+        offsets, crcs = (self.members.column(name, places).tolist() for name in ("offset", "crc"))
+        return _versions(self.archive, offsets, crcs)
 
     def _listed_places(self, prefix: str) -> slice:
         if not prefix:

@@ -53,7 +53,7 @@ class Members(Mapping[str, Member]):
 
     Examples:
         >>> members = Members.of_rows(["b", "a"], [Member(0, 3, 3, 5), Member(5, 1, 1, 6)])
-        >>> members.names, members["b"].size, members.column("offset", [1, 0])
+        >>> members.names, members["b"].size, members.column("offset", [1, 0]).tolist()
         (['a', 'b'], 3, [0, 5])
     """
 
@@ -75,9 +75,9 @@ class Members(Mapping[str, Member]):
         in_order = sorted(names)
         return cls(in_order, columns[:, [places[name] for name in in_order]])
 
-    def column(self, name: str, places: Sequence[int] | slice) -> list[int]:
+    def column(self, name: str, places: Sequence[int] | slice) -> npt.NDArray[np.int64]:
         """One attribute of the members at some places among the names."""
-        found: list[int] = self._columns[_COLUMNS.index(name)][places].tolist()
+        found: npt.NDArray[np.int64] = self._columns[_COLUMNS.index(name)][places]
         return found
 
     def at(self, place: int) -> Member:

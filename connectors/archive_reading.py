@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import struct
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from itertools import repeat
 from typing import Any, Final, cast
 
+import numpy as np
+
 from datastack_fs.connectors.archive_index import HEADER_BYTES, Index, data_start
-from datastack_fs.connectors.archive_members import NO_CRC, IndexingError, Member
+from datastack_fs.connectors.archive_members import IndexingError, Member
 from datastack_fs.connectors.archive_pool import StreamPool
 from datastack_fs.decompression import FREE_BYTES, STORED, ZIP_METHODS, Decompressor, ForwardStream, StreamError
 from datastack_fs.errors import UnsupportedStorageError
@@ -19,7 +21,10 @@ from datastack_fs.storage import StorageConnector
 _PIECE_BYTES = 64 << 10
 _MOST_AHEAD = 4 << 20
 _MOST_HEADER_BYTES = HEADER_BYTES + 2 * 0xFFFF
-_HEADER: Final = struct.Struct("<4s22xHH")
+_MOST_JOINED: Final = 16 << 20
+_UNKNOWN: Final = -1
+_HEADER: Final = np.dtype([("magic", "S4"), ("between", "V22"), ("lengths", "<u2", 2)])
+_COLUMNS: Final = ("offset", "end", "size", "stored_size", "method", "crc", "encrypted")
 
 
 class ArchiveReader:
@@ -82,21 +87,26 @@ class ArchiveReader:
         """
         if index.codec:
             return None
-        offsets, ends = (index.members.column(name, places) for name in ("offset", "end"))
-        if index.starts is None:
-            return list(zip(offsets, ends, strict=True))
-        sizes = index.members.column("stored_size", places)
-        starts = map(index.starts.get, offsets)
-        return [
-            (offset, min(end, offset + _MOST_HEADER_BYTES + size)) if start is None else (start, start + size)
-            for offset, end, size, start in zip(offsets, ends, sizes, starts, strict=True)
-        ]
+        members = index.members
+        offsets, ends = members.column("offset", places), members.column("end", places)
+        if index.starts is not None:
+            starts = np.fromiter(map(index.starts.get, offsets.tolist(), repeat(_UNKNOWN)), np.int64, len(places))
+            sizes = members.column("stored_size", places)
+            with_header = np.minimum(ends, offsets + _MOST_HEADER_BYTES + sizes)
+            ends = np.where(starts == _UNKNOWN, with_header, starts + sizes)
+            offsets = np.where(starts == _UNKNOWN, offsets, starts)
+        return list(zip(offsets.tolist(), ends.tolist(), strict=True))
 
     def unpack(
         self, index: Index, places: Sequence[int], spans: Sequence[Range], packed: Sequence[bytes | memoryview]
     ) -> list[bytes | Exception]:
         """Whole members of what was read of the archive for them, each as its bytes or as what is wrong with it."""
-        whole = self._whole(index, places, spans, packed)
+        if index.starts is None:
+            return [bytes(content) for content in packed]
+        if sum(map(len, packed)) <= _MOST_JOINED:
+            whole = self._stored_wholes(index, places, spans, packed)
+        else:
+            whole = [None] * len(places)
         return [
             _tried(self._unpack, index, index.members.at(place), start, content) if stored is None else stored
             for place, (start, _), content, stored in zip(places, spans, packed, whole, strict=True)
@@ -107,7 +117,7 @@ class ArchiveReader:
 
         That is one request for them all, or one pass through a compressed tar.
         """
-        offsets = index.members.column("offset", places)
+        offsets = index.members.column("offset", places).tolist()
         unique = [place for _, place in sorted(set(zip(offsets, places, strict=True)))]
         spans = self.spans(index, unique)
         if spans is None:
@@ -163,25 +173,37 @@ class ArchiveReader:
     def _read_member(self, index: Index, member: Member) -> bytes:
         return self.read(index, member, [(0, member.size)])[0]
 
-    def _whole(
+    def _stored_wholes(
         self, index: Index, places: Sequence[int], spans: Sequence[Range], packed: Sequence[bytes | memoryview]
     ) -> list[bytes | None]:
-        """The members that are stored as they are, and in order; None for one that is to be looked at by itself."""
-        names = ("offset", "end", "size", "stored_size", "method", "crc", "encrypted")
-        rows = zip(spans, packed, *(index.members.column(name, places) for name in names), strict=True)
-        found: list[bytes | None] = []
-        for (start, _), content, offset, end, size, stored_size, method, crc, encrypted in rows:
-            has_header = index.starts is not None and start == offset
-            at = _after_header(content) if has_header else 0
-            whole = None
-            if at is not None and method == STORED and size == stored_size and not encrypted:
-                body = bytes(content[at : at + size])
-                if start + at + size <= end and (crc == NO_CRC or zlib.crc32(body) == crc):
-                    whole = body
-                    if has_header:
-                        cast(dict[int, int], index.starts)[offset] = start + at
-            found.append(whole)
-        return found
+        """The zip members that are stored as they are, and in order; None for one to be looked at by itself.
+
+        Thousands of small ones are checked together, since Python's calls for each would cost more than their bytes.
+        """
+        columns = {name: index.members.column(name, places) for name in _COLUMNS}
+        offsets, sizes, crcs = columns["offset"], columns["size"], columns["crc"]
+        starts = np.fromiter((start for start, _ in spans), np.int64, len(spans))
+        lengths = np.fromiter(map(len, packed), np.int64, len(packed))
+        content = b"".join(packed)
+        begins = np.cumsum(lengths) - lengths
+        has_header = starts == offsets
+        after = np.zeros_like(starts)
+        is_fit = (columns["method"] == STORED) & (sizes == columns["stored_size"]) & (columns["encrypted"] == 0)
+        is_fit &= ~has_header | (lengths >= HEADER_BYTES)
+        headed = np.flatnonzero(is_fit & has_header)
+        fields = np.frombuffer(content, np.uint8)[begins[headed, None] + np.arange(HEADER_BYTES)].view(_HEADER)[:, 0]
+        is_fit[headed] = fields["magic"] == b"PK\3\4"
+        after[headed] = HEADER_BYTES + fields["lengths"].sum(axis=1, dtype=np.int64)
+        is_fit &= (after + sizes <= lengths) & (starts + after + sizes <= columns["end"])
+        firsts = np.where(is_fit, begins + after, 0)
+        stops = np.where(is_fit, firsts + sizes, 0)
+        found = [content[first:stop] for first, stop in zip(firsts.tolist(), stops.tolist(), strict=True)]
+        is_fit &= np.fromiter(map(zlib.crc32, found), np.int64, len(found)) == crcs
+        read = np.flatnonzero(is_fit & has_header)
+        cast(dict[int, int], index.starts).update(
+            zip(offsets[read].tolist(), (starts + after)[read].tolist(), strict=True)
+        )
+        return [body if fit else None for body, fit in zip(found, is_fit.tolist(), strict=True)]
 
     def _unpack(self, index: Index, member: Member, start: int, packed: bytes | memoryview) -> bytes:
         """A member's bytes, from those of the archive that begin at ``start``."""
@@ -235,14 +257,6 @@ class ArchiveReader:
         head = self._read_archive(index.archive, [(member.offset, min(member.offset + _PIECE_BYTES, member.end))])[0]
         start = index.starts[member.offset] = data_start(member, head)
         return head, start
-
-
-def _after_header(content: bytes | memoryview) -> int | None:
-    """Where a zip member's bytes begin in what was read from its local header on; None if that is none."""
-    if len(content) < HEADER_BYTES:
-        return None
-    magic, name_bytes, extra_bytes = _HEADER.unpack_from(content)
-    return HEADER_BYTES + name_bytes + extra_bytes if magic == b"PK\3\4" else None
 
 
 def _tried(read: Callable[..., bytes], *arguments: Any) -> bytes | Exception:

@@ -93,7 +93,9 @@ def files_options() -> frozenset[str]:
 def _archive(resource: StreamedResource) -> StorageConnector:
     """The connector of an archive that is a resource itself."""
     archive_class: Any = connector_class("zip::")
-    connector: StorageConnector = archive_class(resource.connector, resource.identifier, keep_directory=True)
+    connector: StorageConnector = archive_class(
+        resource.connector, resource.identifier, keep_directory=True, info=resource.info
+    )
     return connector
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any, Final
 
 import numpy as np
 
 from datastack_fs.iterators.fetched_ranges import FetchedRanges, Share
+from datastack_fs.iterators.indices import IndexArray
 from datastack_fs.iterators.planning import Answers, ByteRanges, fetched
 
 BLOCK_BYTES: Final = 8 << 20
@@ -58,7 +60,8 @@ class KeptResources:
 
     def answers(self, requests: Sequence[ByteRanges]) -> list[Answers]:
         """The answers to all requests; what is missing for them is fetched at once."""
-        shares = [self._share(request) for request in requests]
+        cuts = [self._cut(request) for request in requests]
+        shares = [self._share(request, cut) for request, cut in zip(requests, cuts, strict=True)]
         claims = [(ranges, share.claim) for ranges, share in filter(None, shares) if share.claim is not None]
         others = [request for request, share in zip(requests, shares, strict=True) if share is None]
         try:
@@ -71,8 +74,7 @@ class KeptResources:
             claim.answers.set_result(contents)
         direct = iter(found)
         return [
-            next(direct) if share is None else self._answers(request, *share)
-            for request, share in zip(requests, shares, strict=True)
+            next(direct) if share is None else _answers(share[1], cut) for cut, share in zip(cuts, shares, strict=True)
         ]
 
     def keeps(self, request: ByteRanges) -> bool:
@@ -83,61 +85,77 @@ class KeptResources:
         """What ``answers`` would fetch for these requests, which counts as fetched from now on."""
         missing = []
         for request in requests:
-            found = self._share(request)
+            found = self._share(request, self._cut(request))
             if found is None:
                 missing.append(request)
             elif found[1].claim is not None:
                 missing.append(found[1].claim.request)
         return missing
 
-    def _share(self, request: ByteRanges) -> tuple[FetchedRanges, Share] | None:
-        if request.resource in self._kept:
-            ranges = [_range_of(number, request) for number in _blocks_of(request)]
-            return self._blocks, self._blocks.share(replace(request, ranges=ranges))
+    def _cut(self, request: ByteRanges) -> _Cut | None:
+        return _Cut.of(request) if self.keeps(request) else None
+
+    def _share(self, request: ByteRanges, cut: _Cut | None) -> tuple[FetchedRanges, Share] | None:
+        if cut is not None:
+            return self._blocks, self._blocks.share(replace(request, ranges=cut.blocks(request.info.size)))
         if _is_shared(request):
             return self._shared, self._shared.share(request)
         return None
 
-    def _answers(self, request: ByteRanges, ranges: FetchedRanges, share: Share) -> Answers:
-        found = share.answers()
-        if ranges is not self._blocks:
-            return found
-        contents = {number: memoryview(block) for number, block in zip(_blocks_of(request), found, strict=True)}
-        return _cut(request, contents)
+
+def _answers(share: Share, cut: _Cut | None) -> Answers:
+    return share.answers() if cut is None else cut.answers(share.answers())
 
 
 def _is_shared(request: ByteRanges) -> bool:
     return request.size >= _WORTH_SHARING * len(request.ranges) > 0
 
 
-def _range_of(number: int, request: ByteRanges) -> tuple[int, int]:
-    start = number * BLOCK_BYTES
-    return start, min(start + BLOCK_BYTES, request.info.size)
+@dataclass(frozen=True)
+class _Cut:
+    """The ranges of a request as parts of blocks.
+
+    Attributes:
+        numbers: of the blocks that the ranges touch, in order.
+        starts, stops: of each range.
+    """
+
+    numbers: list[int]
+    starts: IndexArray
+    stops: IndexArray
+
+    @classmethod
+    def of(cls, request: ByteRanges) -> _Cut:
+        both = np.fromiter(chain.from_iterable(request.ranges), np.int64, 2 * len(request.ranges)).reshape(-1, 2)
+        starts, stops = both[:, 0], both[:, 1]
+        is_any = starts < stops
+        first, last = starts[is_any] // BLOCK_BYTES, (stops[is_any] - 1) // BLOCK_BYTES
+        numbers = np.unique(np.concatenate([first, last]))
+        wide = np.flatnonzero(last - first > 1)  # blocks within them are touched, too
+        inner = [np.arange(first[each], last[each]) for each in wide.tolist()]
+        return cls(np.unique(np.concatenate([numbers, *inner])).tolist(), starts, stops)
+
+    def blocks(self, size: int) -> list[tuple[int, int]]:
+        """The ranges of these blocks in a resource of so many bytes."""
+        return [(number * BLOCK_BYTES, min((number + 1) * BLOCK_BYTES, size)) for number in self.numbers]
+
+    def answers(self, blocks: Sequence[Any]) -> Answers:
+        """The bytes of each range out of the blocks."""
+        contents = {number: memoryview(block) for number, block in zip(self.numbers, blocks, strict=True)}
+        first = self.starts // BLOCK_BYTES
+        begins = first * BLOCK_BYTES
+        parts = zip(first.tolist(), (self.starts - begins).tolist(), (self.stops - begins).tolist(), strict=True)
+        return [
+            contents[number][start:stop] if start < stop <= BLOCK_BYTES else _joined(contents, number, start, stop)
+            for number, start, stop in parts
+        ]
 
 
-def _cut(request: ByteRanges, contents: dict[int, memoryview]) -> Answers:
-    """The bytes of each range out of the blocks."""
-    found: list[Any] = []
-    for start, stop in request.ranges:
-        number = start // BLOCK_BYTES
-        offset = number * BLOCK_BYTES
-        if stop <= offset + BLOCK_BYTES:
-            found.append(contents[number][start - offset : stop - offset] if start < stop else b"")
-        else:
-            inner = range(number + 1, (stop - 1) // BLOCK_BYTES)
-            last = (stop - 1) // BLOCK_BYTES
-            parts = [contents[number][start - offset :], *(contents[each] for each in inner)]
-            found.append(b"".join([*parts, contents[last][: stop - last * BLOCK_BYTES]]))
-    return found
-
-
-def _blocks_of(request: ByteRanges) -> list[int]:
-    """The numbers of the blocks that the ranges touch, in order."""
-    ranges = np.array(request.ranges, np.int64).reshape(-1, 2)
-    ranges = ranges[ranges[:, 0] < ranges[:, 1]]
-    first, last = ranges[:, 0] // BLOCK_BYTES, (ranges[:, 1] - 1) // BLOCK_BYTES
-    numbers = np.unique(np.concatenate([first, last]))
-    wide = np.flatnonzero(last - first > 1)  # blocks within them are touched, too
-    inner = [np.arange(first[each], last[each]) for each in wide.tolist()]
-    found: list[int] = np.unique(np.concatenate([numbers, *inner])).tolist()
-    return found
+def _joined(contents: dict[int, memoryview], number: int, start: int, stop: int) -> bytes:
+    """Bytes of several blocks, from a place in one of them on; there may be none."""
+    if start >= stop:
+        return b""
+    following = range(number + 1, number + -(-stop // BLOCK_BYTES))
+    end = stop - len(following) * BLOCK_BYTES
+    pieces = [contents[each] for each in following]
+    return b"".join([contents[number][start:], *pieces[:-1], pieces[-1][:end]])

@@ -63,8 +63,11 @@ def as_we_read(content):
     return found.start, list(zip(found.names, *numbers, strict=True))
 
 
+_comment = st.binary(max_size=20).filter(lambda text: b"PK" not in text)  # zipfile takes it for the end record
+
+
 @settings(max_examples=20_000 if os.environ.get("DATASTACK_SOAK") else 100, deadline=None)
-@given(st.lists(_member, max_size=6), st.binary(max_size=20), st.binary(max_size=50), st.data())
+@given(st.lists(_member, max_size=6), _comment, st.binary(max_size=50), st.data())
 def test_a_directory_is_read_as_zipfile_does(members, comment, before, data):
     content = written(members, comment, before)
     assert as_we_read(content) == as_zipfile_reads(content)
