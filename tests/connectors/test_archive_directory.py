@@ -7,7 +7,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from datastack_fs.connectors.archive_directory import read_directory
@@ -63,13 +63,14 @@ def as_we_read(content):
     return found.start, list(zip(found.names, *numbers, strict=True))
 
 
-_comment = st.binary(max_size=20).filter(lambda text: b"PK" not in text)  # zipfile takes it for the end record
+_around = st.binary(max_size=50).filter(lambda text: b"PK" not in text)  # zipfile takes that for a record of the end
 
 
-@settings(max_examples=20_000 if os.environ.get("DATASTACK_SOAK") else 100, deadline=None)
-@given(st.lists(_member, max_size=6), _comment, st.binary(max_size=50), st.data())
+@settings(max_examples=5_000 if os.environ.get("DATASTACK_SOAK") else 100, deadline=None)
+@given(st.lists(_member, max_size=6), _around, _around, st.data())
 def test_a_directory_is_read_as_zipfile_does(members, comment, before, data):
     content = written(members, comment, before)
+    assume(b"PK\6" not in content)
     assert as_we_read(content) == as_zipfile_reads(content)
     damaged = bytearray(content)
     start = as_zipfile_reads(content)[0]
