@@ -22,6 +22,7 @@ from datastack_fs.iterators.origin import Origin, origin_of
 from datastack_fs.iterators.planning import ByteRanges, Plan, merged
 from datastack_fs.iterators.stacking import SampleT_co, Stacking
 from datastack_fs.iterators.tree import html_list, text_lines, tree_of
+from datastack_fs.iterators.unshared import note_batch, note_loop
 from datastack_fs.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -175,6 +176,7 @@ class DatasetIterator(Stacking[SampleT_co], ABC):
             >>> iterator.__getitems__([2, 0])
             [('c', 2, None), ('a', 0, None)]
         """
+        note_batch(self)
         checked = as_indices(indices, len(self))
         return self._read(checked) if len(checked) else []
 
@@ -235,6 +237,8 @@ class DatasetIterator(Stacking[SampleT_co], ABC):
         each, ahead = operator.index(size), operator.index(prefetch)
         if each < 1 or ahead < 0:
             raise ValueError(f"a batch needs one sample at least, and prefetch can't be negative: {each}, {ahead}")
+        if indices is None:
+            note_loop(self)
         selection = range(len(self)) if indices is None else as_selection(indices, len(self))
         length = len(selection) - len(selection) % each if drop_last else len(selection)
         return batches_ahead(self, Batches(selection[:length], each), ahead, max_bytes)
@@ -264,6 +268,7 @@ class DatasetIterator(Stacking[SampleT_co], ABC):
 
     def __iter__(self) -> Iterator[SampleT_co]:
         """All samples in order, read in batches of bounded size."""
+        note_loop(self)
         return chain.from_iterable(self._chunks())
 
     def targets(self) -> npt.NDArray[Any]:

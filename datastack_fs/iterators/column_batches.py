@@ -7,6 +7,7 @@ from typing import Any, Generic
 from datastack_fs.iterators.base import DatasetIterator, check_iterator
 from datastack_fs.iterators.indices import Indices
 from datastack_fs.iterators.stacking import SampleT_co
+from datastack_fs.iterators.unshared import note_batch
 
 
 class ColumnBatches(Generic[SampleT_co]):
@@ -36,8 +37,10 @@ class ColumnBatches(Generic[SampleT_co]):
 
     def __getitem__(self, indices: Indices) -> tuple[Any, ...]:
         """The columns at many indices, as ``take`` gives them."""
+        note_batch(self._iterator)
         return self._iterator.take(indices)
 
     def __getitems__(self, indices: Indices) -> tuple[Any, ...]:
         """The same: what a DataLoader with a ``batch_sampler`` calls, and whose ``collate_fn`` gets the columns."""
+        note_batch(self._iterator)
         return self[indices]

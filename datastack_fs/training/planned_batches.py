@@ -9,8 +9,8 @@ from typing import Any
 
 from datastack_fs.iterators.indices import IndexArray
 from datastack_fs.iterators.look_ahead import batches_ahead
+from datastack_fs.iterators.ranks import loader_workers
 from datastack_fs.training.batch_plan import BatchPlan
-from datastack_fs.training.processes import loader_workers
 from datastack_fs.training.sampler import DrawnBatch, ResumableBatchSampler
 
 

@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from datastack_fs.iterators.base import DatasetIterator
 from datastack_fs.iterators.orders import natural
+from datastack_fs.iterators.ranks import rank_and_world_size
 from datastack_fs.training.batch_plan import BatchPlan, BlockOrder, Last, Order, ShuffledOrder, StoredOrder
 from datastack_fs.training.fingerprint import DataFingerprint
-from datastack_fs.training.processes import rank_and_world_size
 
 _VERSION: Final = 1
 
