@@ -16,7 +16,7 @@ from datastack_fs.storage_access import StorageAccess
 from datastack_fs.threads import map_in_threads
 
 if TYPE_CHECKING:
-    from datastack_fs.cache.block_cache import BlockCache
+    from datastack_fs.cache.pinning import PinningCache
     from datastack_fs.cache.settings import CacheSettings
 
 Request = tuple[ResourceInfo, Sequence[Range]]
@@ -37,7 +37,7 @@ class StorageCache(StorageAccess):
     not_cached: ClassVar[str] = ""
     """Why a cache makes no sense for this kind of store; "" where it does."""
 
-    _cache: PerProcess[BlockCache] | None = None
+    _cache: PerProcess[PinningCache] | None = None
 
     @property
     def is_cached(self) -> bool:
@@ -52,9 +52,9 @@ class StorageCache(StorageAccess):
         """
         if self.not_cached:
             raise ConfigError(f"cache=… makes no sense for {self.url}: {self.not_cached}")
-        from datastack_fs.cache.block_cache import BlockCache
+        from datastack_fs.cache.pinning import PinningCache
 
-        self._cache = PerProcess(partial(BlockCache, settings))
+        self._cache = PerProcess(partial(PinningCache, settings))
 
     def pin(self, identifier: str) -> ResourceInfo:
         """Fetches a resource into the cache, where it stays whole until ``unpin``; another version of it goes.
@@ -98,7 +98,7 @@ class StorageCache(StorageAccess):
     def _described(self, wanted: str | ResourceInfo) -> ResourceInfo:
         """The version itself, or the present one of an identifier."""
 
-    def _pinning(self) -> BlockCache:
+    def _pinning(self) -> PinningCache:
         if self._cache is None:
             raise ConfigError(f"{self.url} has no cache to pin in: connect(url, cache=…)")
         return self._cache.get()

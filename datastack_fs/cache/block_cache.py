@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Final, TypeAlias
 
 import numpy as np
 
-from datastack_fs.cache.blocks import BlockPlan, Keys, Part, Request, name_key
+from datastack_fs.cache.blocks import BlockPlan, Keys, Part, Request
 from datastack_fs.cache.claims import LONGEST_WAIT
 from datastack_fs.cache.folder import CacheFolder, OpenCache
 from datastack_fs.cache.records import read_part, record_bytes, record_of
@@ -26,7 +26,6 @@ from datastack_fs.cache.table import (
     FOUND_BYTES,
     SEGMENTS,
 )
-from datastack_fs.errors import ConfigError, StorageFullError
 from datastack_fs.resource import Content, ResourceInfo
 
 logger = logging.getLogger(__name__)
@@ -34,7 +33,7 @@ logger = logging.getLogger(__name__)
 Fetch: TypeAlias = Callable[[Sequence[Request]], Sequence[Sequence[Content]]]
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.001, 0.02
-_PINNED_AT_ONCE: Final = 64 << 20
+_WRITTEN_AT_ONCE: Final = 512
 _PAUSE_AFTER_FAILURE: Final = 60.0
 """Seconds for which nothing is written after a write failed."""
 
@@ -95,42 +94,6 @@ class BlockCache:
         if missing:
             self._fetch(opened, plan, contents, missing, fetch)
         return plan.answers(contents, fetch)
-
-    def pin(self, store: str, info: ResourceInfo, block_bytes: Callable[[ResourceInfo], int], fetch: Fetch) -> None:
-        """Keeps all blocks of a version until it is unpinned, in place of other versions of the resource.
-
-        Raises:
-            ConfigError: the versions of the store don't last, or the folder can't be used.
-            StorageFullError: there is no room for it.
-        """
-        opened = self._opened()
-        if opened is None or not opened.is_writable or not block_bytes(info):
-            reason = "the versions of this store don't last" if opened else "the folder can't be used"
-            raise ConfigError(f"{info.identifier} can't be pinned in the cache in {self.settings.folder}: {reason}")
-        name = name_key(store, info.identifier)
-        before = opened.segments.pinned(name)
-        for start in range(0, info.size, _PINNED_AT_ONCE):
-            wanted = [(info, [(start, min(start + _PINNED_AT_ONCE, info.size))])]
-            plan = BlockPlan(store, wanted, block_bytes)
-            numbers = range(len(plan.spans))
-            contents: list[Part | None] = [Part(0, content) for content in _fetch_blocks(plan, numbers, fetch)]
-            if self._keep(opened, plan, numbers, contents, name) < len(numbers):
-                self._remove(opened, set(opened.segments.pinned(name)) - set(before))
-                raise StorageFullError(f"the cache in {self.settings.folder} has no room for all of {info.identifier}")
-        self._remove(opened, before)
-
-    def unpin(self, store: str, identifier: str) -> bool:
-        """Lets a resource go that was pinned; whether it was."""
-        opened = self._opened()
-        pinned = opened.segments.pinned(name_key(store, identifier)) if opened else []
-        if opened is not None and pinned:
-            self._remove(opened, pinned)
-        return bool(pinned)
-
-    def _remove(self, opened: OpenCache, segments: Iterable[int]) -> None:
-        with opened.locked() as is_ours:
-            for segment in segments if is_ours else ():
-                opened.segments.remove(segment)
 
     # Reading.
 
@@ -203,7 +166,7 @@ class BlockCache:
         mine, others = self._claim(opened, plan, missing)
         if mine:
             try:
-                for number, content in zip(mine, _fetch_blocks(plan, mine, fetch), strict=True):
+                for number, content in zip(mine, fetched_blocks(plan, mine, fetch), strict=True):
                     contents[number] = Part(0, content)
                 self._keep(opened, plan, mine, contents)
             finally:
@@ -246,14 +209,21 @@ class BlockCache:
         return mine, others
 
     def _keep(
-        self,
-        opened: OpenCache,
-        plan: BlockPlan,
-        numbers: Sequence[int],
-        contents: Sequence[Part | None],
-        pin: int = 0,
+        self, opened: OpenCache, plan: BlockPlan, numbers: Sequence[int], contents: Sequence[Part | None], pin: int = 0
     ) -> int:
         """Writes blocks, as many as there is room for; gives how many."""
+        kept = 0
+        for first in range(0, len(numbers), _WRITTEN_AT_ONCE):
+            some = numbers[first : first + _WRITTEN_AT_ONCE]
+            written = self._write(opened, plan, some, contents, pin)
+            kept += written
+            if written < len(some):
+                break
+        return kept
+
+    def _write(
+        self, opened: OpenCache, plan: BlockPlan, numbers: Sequence[int], contents: Sequence[Part | None], pin: int
+    ) -> int:
         blocks = [part.content for number in numbers if (part := contents[number]) is not None]
         records = [record_of(plan.keys[number], content) for number, content in zip(numbers, blocks, strict=True)]
         try:
@@ -311,7 +281,7 @@ class BlockCache:
             logger.warning("the cache in %s %s, so blocks are fetched: %s", self.settings.folder, what, error)
 
 
-def _fetch_blocks(plan: BlockPlan, numbers: Sequence[int], fetch: Fetch) -> list[Content]:
+def fetched_blocks(plan: BlockPlan, numbers: Sequence[int], fetch: Fetch) -> list[Content]:
     """Whole blocks, in order: those of one version in one request."""
     of_version: dict[int, list[int]] = {}
     for number in numbers:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import sys
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -36,6 +37,7 @@ _SHIFT: Final = np.uint64(32)
 _MAGIC, _ROWS, _SEEN, CLOCK, GENERATION, NEWEST, CURRENT, DISTANCE = range(8)
 FOUND_BLOCKS, FOUND_BYTES, FETCHED_BLOCKS, FETCHED_BYTES, DAMAGED_BLOCKS = range(8, 13)
 _HEAD: Final = 16
+_ZEROS: Final = 1 << 20
 
 
 class Places(NamedTuple):
@@ -124,15 +126,20 @@ class BlockTable:
         return segment if segment and int(self.segments[segment % SEGMENTS, 0]) == segment else -1
 
 
-def create(path: Path, size: int) -> None:
+def create(path: Path, cache_size: int) -> None:
     """Writes the empty table of a cache of so many bytes, with all its room on the disk, and publishes it whole."""
-    rows = _power_of_two(size // _BYTES_PER_ROW, _FEWEST_ROWS)
-    seen = min(_power_of_two(size // BLOCK_BYTES * _SEEN_TIMES, _FEWEST_SEEN), _MOST_SEEN)
+    rows = _power_of_two(cache_size // _BYTES_PER_ROW, _FEWEST_ROWS)
+    seen = min(_power_of_two(cache_size // BLOCK_BYTES * _SEEN_TIMES, _FEWEST_SEEN), _MOST_SEEN)
     unfinished = path.with_suffix(f".{os.getpid()}.part")
     try:
         with unfinished.open("wb") as file:
             # A hole that can't be filled, for want of room, would kill a process that writes to the mapped file.
-            os.posix_fallocate(file.fileno(), 0, 8 * _words(rows, seen))
+            size = 8 * _words(rows, seen)
+            if sys.platform == "linux":
+                os.posix_fallocate(file.fileno(), 0, size)
+            else:
+                file.writelines(bytes(min(_ZEROS, size - start)) for start in range(0, size, _ZEROS))
+                file.seek(0)
             file.write(np.array([MAGIC, rows, seen], np.uint64).tobytes())
         os.replace(unfinished, path)
     finally:
