@@ -72,7 +72,7 @@ class CheckedReads:
         at = self.tell() - len(view)
         begun, self._begun = self._begun, None
         if begun is not None and at == begun[0] + len(begun[1]):
-            self._check(begun[0], begun[1] + bytes(view))
+            self._check(begun[0], b"".join((begun[1], view)))
         elif bytes(view[: len(_BEGIN)]) == _BEGIN and at not in self._checked:
             size = int.from_bytes(view[_SIZE_AT : _SIZE_AT + self.size_bytes], "little")
             if size <= len(view):

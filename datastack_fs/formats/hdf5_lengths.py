@@ -38,11 +38,12 @@ class LengthCheck:
     def __init__(self, dataset: h5py.Dataset, resource: StreamedResource) -> None:
         self._dataset, self._resource = dataset, resource
         self._what = f"{dataset.name!r} of {resource.identifier} in {resource.connector.url}"
+        self._shape, self._chunk = dataset.shape, dataset.chunks  # h5py makes them anew each time
         stored = dataset.id.get_type()
         self._fields, self.element_bytes = list(_fields(stored, 0)), _stored_bytes(stored)
         self._filters: FilterPipeline | None = None
-        if dataset.chunks:
-            self._filters = FilterPipeline.of(dataset, math.prod(dataset.chunks) * self.element_bytes)
+        if self._chunk:
+            self._filters = FilterPipeline.of(dataset, math.prod(self._chunk) * self.element_bytes)
         self._checked: set[int] = set()
 
     def check(self, first: int, last: int) -> None:
@@ -51,13 +52,13 @@ class LengthCheck:
         Raises:
             DatasetFileCorruptError: a value is longer than the heap that it is said to be in.
         """
-        if not self._dataset.chunks:
-            start, row_bytes = self._dataset.id.get_offset(), math.prod(self._dataset.shape[1:]) * self.element_bytes
+        if not self._chunk:
+            start, row_bytes = self._dataset.id.get_offset(), math.prod(self._shape[1:]) * self.element_bytes
             if start is not None:  # else nothing is written, or it is in the header
                 self._resource.seek(start + first * row_bytes)
                 self._look_at(self._resource.read((last + 1 - first) * row_bytes))
         elif self._filters is not None:
-            rows = self._dataset.chunks[0]
+            rows = self._chunk[0]
             for step in range(first // rows, last // rows + 1):
                 if step not in self._checked:
                     self._checked.add(step)
@@ -66,8 +67,8 @@ class LengthCheck:
 
     def _chunks(self, step: int, filters: FilterPipeline) -> Iterator[Any]:
         """The chunks at one step along the first axis that are there."""
-        beside = [range(0, size, chunk) for size, chunk in zip(self._dataset.shape, self._dataset.chunks, strict=True)]
-        for corner in itertools.product([step * self._dataset.chunks[0]], *beside[1:]):
+        beside = [range(0, size, chunk) for size, chunk in zip(self._shape, self._chunk, strict=True)]
+        for corner in itertools.product([step * self._chunk[0]], *beside[1:]):
             try:
                 mask, content = self._dataset.id.read_direct_chunk(corner)
             except (OSError, RuntimeError, ValueError):  # there is none; or it can't be read, which HDF5 will say
