@@ -107,6 +107,24 @@ def test_a_fork_reads_for_itself(rows):
     batches.close()
 
 
+def test_after_a_batch_that_fails_the_others_come(rows):
+    def checked(samples):
+        if (samples == ROWS[20]).all(axis=1).any():
+            raise RuntimeError("twenty")
+        return samples
+
+    sampler = ResumableBatchSampler(rows.map(checked, columns=True), 4, seed=3)
+    batches, failed = PlannedBatches(sampler, max_bytes=4 << 20), 0
+    for drawn in sampler:
+        if 20 in drawn:
+            failed += 1
+            with pytest.raises(RuntimeError, match="twenty"):
+                batches[drawn]
+        else:
+            assert np.array_equal(batches[drawn][0], ROWS[drawn])
+    assert failed == 1
+
+
 def test_batches_of_another_sampler_are_refused():
     batches = PlannedBatches(ResumableBatchSampler(NUMBERS, 4, seed=3))
     with pytest.raises(ValueError, match="another sampler"):
