@@ -20,6 +20,8 @@ TABLE_BYTES: Final = 32 << 20
 
 _AHEAD_BYTES: Final = 2 * TABLE_BYTES
 
+_last: tuple[str, DatasetIterator[Any]] | None = None
+
 
 class IteratorDatasource(Datasource):  # type: ignore[misc]
     """An iterator as Ray's datasets are read: it lies in the object store once, and tasks are runs of its samples."""
@@ -59,12 +61,20 @@ class IteratorDatasource(Datasource):  # type: ignore[misc]
 
 def _tables(reference: Any, start: int, stop: int, bytes_each: int | None) -> Iterator[Block]:
     """A run of samples as Arrow tables, read on this node."""
-    iterator: DatasetIterator[Any] = ray.get(reference)
+    iterator = _opened(reference)
     if bytes_each is None:
         bytes_each = BlockAccessor.for_block(_table(iterator.take([start]), iterator)).size_bytes()
     rows = max(1, TABLE_BYTES // max(1, bytes_each))
     for columns in iterator.batches(rows, np.arange(start, stop), prefetch=2, max_bytes=_AHEAD_BYTES):
         yield _table(columns, iterator)
+
+
+def _opened(reference: Any) -> DatasetIterator[Any]:
+    """The iterator in this process: tasks of one dataset that run here one after the other open its files once."""
+    global _last
+    if _last is None or _last[0] != reference.hex():
+        _last = reference.hex(), ray.get(reference)
+    return _last[1]
 
 
 def _table(columns: tuple[Any, ...], iterator: DatasetIterator[Any]) -> Block:

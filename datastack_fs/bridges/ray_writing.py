@@ -58,7 +58,8 @@ def write_to(
         name: letters, digits, ``_``, ``-`` and ``.``; ``birds@2`` is a version.
         class_names: the names of the classes that the targets number.
         feature_names: what the values of a sample are called, if it is a vector.
-        rows_per_part: most rows in a file; by default those of a block of Ray's.
+        rows_per_part: rows in a file, but for the last ones; by default those of a block of Ray's, which are many small
+            files where there are many tasks.
         overwrite: replace a dataset of that name.
 
     Returns:
@@ -87,9 +88,9 @@ def write_to(
         try:
             for split, dataset in splits.items():
                 given = {"connector": connector, "folder": f"{name}/preprocessed/{split}", "words": words}
-                parts = dataset.map_batches(
-                    _store_part, batch_size=rows_per_part, zero_copy_batch=True, fn_kwargs=given
-                )
+                if rows_per_part is not None:
+                    dataset = dataset.repartition(target_num_rows_per_block=rows_per_part, strict=True)
+                parts = dataset.map_batches(_store_part, batch_size=None, zero_copy_batch=True, fn_kwargs=given)
                 written[split] = parts.take_all()
             manifest = _manifest(name, written)
             connector.set_resource(f"{name}/{MANIFEST}", manifest.to_json())

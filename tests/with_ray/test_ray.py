@@ -9,7 +9,10 @@ import pyarrow.parquet as pq
 from datastack_fs import open_dataset
 from datastack_fs.bridges import to_ray
 from datastack_fs.bridges.cuts import cuts
+from datastack_fs.connectors import S3StorageConnector
+from harness.proxy import FaultProxy
 from harness.ray_cluster import images_in
+from harness.stores import BUCKET, unique
 
 
 def columns_of(dataset):
@@ -47,3 +50,13 @@ def test_tasks_end_where_blocks_do(shared_store):
     rows = found.take_all()
     assert [row["width"] for row in rows] == list(range(1000))
     assert rows[8] == {"width": 8.0, "kind": "k1", "target": 8}
+
+
+def test_chunks_are_fetched_once(seaweed):
+    with FaultProxy.before(seaweed.endpoint_url) as proxy:
+        options = {**seaweed.options(), "endpoint_url": proxy.url}
+        store = S3StorageConnector(seaweed.make_bucket(BUCKET), unique("ray"), **options)
+        images, _, iterator = images_in(store, 128 * 256)
+        before = proxy.bytes_down
+        assert np.array_equal(columns_of(to_ray(iterator, blocks=8))["sample"], images)
+        assert proxy.bytes_down - before < 1.3 * images.nbytes

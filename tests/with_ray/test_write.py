@@ -34,6 +34,11 @@ def test_what_is_mapped_and_written_is_read_back(shared_store, no_reads_here, mo
         load_dataset("owls@2", split="valid", storage=shared_store)
     with pytest.raises(ResourceExistsError, match="overwrite=True"):
         write_to(mapped, shared_store, "owls@2")
+    parts = write_to(mapped, shared_store, "owls@2", overwrite=True, rows_per_part=120).splits["train"].parts
+    whole = load_dataset("owls@2", storage=shared_store)
+    assert [len(part) for part in whole.underlying_iterators] == [120, 120, 60]
+    assert np.array_equal(whole.targets(), labels)
+    assert [*shared_store.list_resources("owls@2/preprocessed/")] == sorted(parts)
     write_to(mapped.limit(10), shared_store, "owls@2", overwrite=True)
     assert len(load_dataset("owls@2", storage=shared_store)) == 10
     assert len([*shared_store.list_resources("owls@2/preprocessed/")]) == 1
