@@ -72,7 +72,8 @@ class ObstoreRanges:
 
     Whatever goes wrong leaves a range unread, and is judged by whoever reads it another way then: this one only has to
     be fast. It reads many pieces, or large ones; a few small ones gain nothing, and a process that has read no
-    more than these can still be forked.
+    more than these can still be forked. Once it has left something unread it rests until the store is known to answer,
+    so that a store which hangs takes the time of one reader's tries, not of two.
 
     Args:
         make_store: makes obstore's store when it is first needed.
@@ -85,12 +86,13 @@ class ObstoreRanges:
         self._store: Any = None
         self._pool: ThreadPoolExecutor | None = None
         self._failures = 0
+        self._is_resting = False
         self._lock = threading.Lock()
 
     @property
     def is_usable(self) -> bool:
         """Whether it is worth asking."""
-        return self._failures < MOST_FAILURES and is_installed()
+        return not self._is_resting and self._failures < MOST_FAILURES and is_installed()
 
     def takes(self, pieces: Sequence[Piece]) -> bool:
         """Whether ``read`` would ask for them: many, or large ones."""
@@ -121,13 +123,19 @@ class ObstoreRanges:
         except BaseException:
             stopped.set()
             raise
-        if not stopped.is_set():
+        if stopped.is_set():
+            self._is_resting = True
+        else:
             self._failures = 0
         return answers
 
     def note_failure(self) -> None:
         """Another reader could read what this one could not."""
         self._failures += 1
+
+    def note_answer(self) -> None:
+        """The store has answered another reader."""
+        self._is_resting = False
 
     def close(self) -> None:
         """Ends the threads; nobody waits for those that hang."""

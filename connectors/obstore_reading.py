@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from datastack_fs.connectors.obstore_ranges import ObstoreRanges, Piece
+from datastack_fs.errors import DatastackError
 from datastack_fs.reading import RangePlan, collection_paused
 from datastack_fs.resource import Content, Range, ResourceInfo
 from datastack_fs.storage import StorageConnector
@@ -50,17 +51,26 @@ class ObstoreReading(StorageConnector):
         fast, key = self._fast(), self._key(info.identifier)
         pieces = [Piece(key, wanted, info.version) for wanted in ranges]
         if not fast.takes(pieces):
-            return self._read_otherwise(info, ranges)
+            return self._judged(fast, info, ranges)
         found = fast.read(pieces)
         missing = [wanted for wanted, answer in zip(ranges, found, strict=True) if answer is None]
         if not missing:
             return [answer for answer in found if answer is not None]
-        others = self._read_otherwise(info, missing)
+        others = self._judged(fast, info, missing)
         if not any(isinstance(answer, Exception) for answer in others):
             fast.note_failure()
             logger.debug("%d ranges of %s were read through %s", len(missing), self.url, self.other_engine)
         rest = iter(others)
         return [next(rest) if answer is None else answer for answer in found]
+
+    def _judged(
+        self, fast: ObstoreRanges, info: ResourceInfo, ranges: Sequence[Range]
+    ) -> Sequence[Content | Exception]:
+        """What the other library reads. Errors of our own, such as a changed version, are answers of the store, too."""
+        answers = self._read_otherwise(info, ranges)
+        if any(isinstance(answer, DatastackError) or not isinstance(answer, Exception) for answer in answers):
+            fast.note_answer()
+        return answers
 
     def _read_whole(self, wanted: Sequence[str | ResourceInfo]) -> list[bytes]:
         if not self._is_fast:

@@ -1,13 +1,16 @@
 """Ranges through obstore: the same bytes, versions and errors as through s3fs and gcsfs, also after a fork."""
 
+import io
 import multiprocessing
 import pickle
 
+import numpy as np
 import pytest
 
 from datastack_fs.connectors import GCSStorageConnector, S3StorageConnector
 from datastack_fs.connectors.obstore_ranges import MOST_FAILURES
 from datastack_fs.errors import ConfigError, ResourceChangedError, StoragePermissionError
+from datastack_fs.formats.npy import NpyDatasetIterator
 from datastack_fs.testing import StorageReadingTests
 from datastack_fs.testing.content import MIB, noise
 from harness.proxy import FaultProxy, ranged_get
@@ -89,6 +92,24 @@ def test_faults_leave_the_right_bytes(s3, kind):
     assert found == [noise(2 * MIB)[start:stop] for start, stop in ranges]
 
 
+def test_a_store_in_trouble_is_tried_by_one_reader_until_it_answers(s3):
+    """Else a store that hangs would take the deadline of both."""
+    connector, through, proxy = s3
+    info = connector.set_resource("a", noise(2 * MIB))
+    whole = [(0, 2 * MIB)]
+    for pieces, read in (
+        (1, lambda: through.get_ranges("a", whole, info=info)),
+        (2, lambda: through.get_many_ranges([(info, whole), (info, whole)])[0]),
+        (1, lambda: through.read_resources([info])),
+    ):
+        before, _ = reads(proxy)
+        fault = proxy.arm("503", times=3, when=ranged_get)
+        assert [bytes(part) for part in read()] == [noise(2 * MIB)]
+        assert fault.fired == 3
+        assert reads(proxy)[0] - before <= pieces
+        assert through.engine == "obstore"
+
+
 def test_many_objects_are_one_request_each(s3):
     connector, through, proxy = s3
     contents = {f"many/{number}": noise(number * 100, number) for number in range(40)}
@@ -165,6 +186,36 @@ def test_gcs_is_read_through_obstore_by_generation(fake_gcs, monkeypatch):
         connector.set_resource("a b#c%2e", noise(2 * MIB, 1))
         with pytest.raises(ResourceChangedError):
             connector.get_ranges("a b#c%2e", SCATTERED, info=info)
+
+
+@pytest.mark.parametrize("kind", ["rst", "fin", "503"])
+def test_faults_of_gcs_leave_the_right_bytes(fake_gcs, kind):
+    """Within a batch that is under way, too; and one that is overwritten is never mixed."""
+    fake_gcs.make_bucket(BUCKET)
+    rows = np.arange(MIB, dtype=np.uint32).reshape(2048, 512)
+    file = io.BytesIO()
+    np.save(file, rows)
+    with FaultProxy.before(fake_gcs.endpoint_url) as proxy:
+        proxy.host = fake_gcs.endpoint_url.partition("//")[2]
+        options = {**fake_gcs.options(), "endpoint_url": proxy.url}
+        with GCSStorageConnector(BUCKET, unique("fast"), deadline=9, **options) as through:
+            through.set_resource("a.npy", file.getvalue())
+            iterator = NpyDatasetIterator(through.get_resource("a.npy"))
+            order = np.random.default_rng(1).permutation(len(rows))[:80]
+            batches = iterator.batches(16, order, prefetch=1, max_bytes=0)
+            found = [next(batches)[0]]
+            fault = proxy.arm(kind, at=50, times=3, when=ranged_get)
+            found += [columns[0] for columns in batches]
+            assert fault.fired == 3
+            np.testing.assert_array_equal(np.concatenate(found), rows[order])
+            assert reads(proxy)[0] > 40, "through obstore"
+            assert through.engine == "obstore"
+            batches = iterator.batches(16, order, prefetch=1, max_bytes=0)
+            found = [next(batches)[0]]
+            through.set_resource("a.npy", file.getvalue()[::-1])
+            with pytest.raises(ResourceChangedError):
+                found += [columns[0] for columns in batches]
+            np.testing.assert_array_equal(np.concatenate(found), rows[order][: 16 * len(found)])
 
 
 def test_an_unknown_engine_is_refused():

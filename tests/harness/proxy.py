@@ -44,8 +44,8 @@ _SLOW_DOWN = (
 class FaultProxy:
     """Passes connections on to a server, from a thread of its own.
 
-    Headers go through as they are, Host included, so signatures made for the proxy's address hold; only a Location
-    that names the server is made to name the proxy, else uploads to GCS would go round it.
+    Headers go through as they are, Host included (but see `host`), so signatures made for the proxy's address hold;
+    only a Location that names the server is made to name the proxy, else uploads to GCS would go round it.
 
     In raw mode (MongoDB) the bytes aren't understood: what the server sends after the client sent something
     counts as one response, all of it as its body. The kinds cut, dup-length and statuses don't exist there.
@@ -58,6 +58,7 @@ class FaultProxy:
         connections: How many connections came in.
         bytes_down: How many bytes were sent to clients.
         bytes_up: How many bytes were sent to the server.
+        host: The Host that the server is told in place of the client's, for one that answers only its own name.
     """
 
     def __init__(self, target_host: str, target_port: int, *, mode: Literal["http", "raw"] = "http") -> None:
@@ -73,6 +74,7 @@ class FaultProxy:
         self.connections = 0
         self.bytes_down = 0
         self.bytes_up = 0
+        self.host: str | None = None
         self._plan = Plan()
         self._releases = 0
         self._listener: asyncio.Server | None = None
@@ -479,7 +481,8 @@ class _HTTPConnection(_Connection):
         body = Body(self.reader, head, head.request_framing())
         try:
             tap.expect(body.length)
-            await self.send_up(head.raw)
+            host = self.proxy.host
+            await self.send_up(head.edited(remove=("host",), add=(("Host", host),)) if host else head.raw)
             await tap.before_body()
             while block := await body.read():
                 await tap.send(block, body)
