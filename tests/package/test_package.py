@@ -41,6 +41,7 @@ def test_the_sdist_builds_and_tests_elsewhere(dist):
     with tarfile.open(path) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     wanted = {"connectors/s3.py", "tests/conftest.py", "tox.ini", "LICENSE", "README.md", "datastack_fs/storage.py"}
+    wanted |= {"benchmarks/case.py", "examples/ray_train.py"}
     assert wanted <= names
 
 
