@@ -14,7 +14,7 @@ from datastack_fs.resource import Content
 
 _NAME: Final = re.compile(r"(\d{8,})\.blocks")
 _PARTS: Final = 32  # of the cache: what is evicted at once
-_SMALLEST: Final = 256 << 10
+_SMALLEST: Final = 1 << 20  # with few blocks in each, one that is in use may go unused for more than an epoch
 _LARGEST: Final = 1 << 30
 _MOST_OPEN: Final = 128
 _LONG_UNUSED: Final = 1.25
