@@ -212,6 +212,8 @@ class ArchiveStorageConnector(StorageConnector):
     def _pinned_all(self, wanted: Sequence[ResourceInfo]) -> tuple[Index, list[int]]:
         """The index that versions of members belong to, and the places of these members in it."""
         index, _ = self._pinned(wanted[0])
+        if len(wanted) == 1:
+            return index, [index.members.places[wanted[0].identifier]]
         columns = ResourceColumns.of_versions(wanted)
         places = [index.members.places.get(name) for name in columns.identifiers]
         found = [place for place in places if place is not None]
