@@ -17,8 +17,8 @@ from harness.killed_training import BATCH, read_epochs
 from harness.stores import empty_store
 
 ROWS = np.random.default_rng(4).integers(0, 99, (300, 64), dtype=np.uint8)
-EPOCHS = 2
 KILLS = int(os.environ.get("DATASTACK_TEST_KILLS", "1"))
+EPOCHS = 2 + KILLS
 
 
 def stored(store):
@@ -45,6 +45,7 @@ def run(pickled, folder, world_size, prefetch, kill_after=None):
     if kill_after is not None:
         child.kill()
     child.join(60)
+    # A busy machine may let it come to its end before it is killed.
     assert child.exitcode in ((0,) if kill_after is None else (0, -signal.SIGKILL))
 
 
