@@ -97,16 +97,16 @@ def test_a_store_in_trouble_is_tried_by_one_reader_until_it_answers(s3):
     connector, through, proxy = s3
     info = connector.set_resource("a", noise(2 * MIB))
     whole = [(0, 2 * MIB)]
-    for pieces, read in (
+    for most, read in (
         (1, lambda: through.get_ranges("a", whole, info=info)),
-        (2, lambda: through.get_many_ranges([(info, whole), (info, whole)])[0]),
+        (3, lambda: through.get_many_ranges([(info, whole), (info, whole)])[0]),  # one may follow the other's answer
         (1, lambda: through.read_resources([info])),
     ):
         before, _ = reads(proxy)
         fault = proxy.arm("503", times=3, when=ranged_get)
         assert [bytes(part) for part in read()] == [noise(2 * MIB)]
         assert fault.fired == 3
-        assert reads(proxy)[0] - before <= pieces
+        assert reads(proxy)[0] - before <= most
         assert through.engine == "obstore"
 
 
